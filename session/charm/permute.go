@@ -8,35 +8,58 @@ import (
 // This file is the portable heart of the cipher: the permutation, and the
 // loops over whole 16-byte blocks.
 
-// roundConstants are the twelve of Xoodoo, in the order they are used.
-var roundConstants = [12]uint32{
-	0x058, 0x038, 0x3c0, 0x0d0, 0x120, 0x014, 0x060, 0x02c, 0x380, 0x0f0, 0x1a0, 0x012,
+// roundConstants are those of Xoodoo, in the order they are used, four rounds
+// a line.
+var roundConstants = [3][4]uint32{
+	{0x058, 0x038, 0x3c0, 0x0d0},
+	{0x120, 0x014, 0x060, 0x02c},
+	{0x380, 0x0f0, 0x1a0, 0x012},
 }
 
-// permute is Xoodoo. The state lives in twelve variables for all its rounds,
-// and a lane that moves within its plane does so by a change of name.
+// permute is Xoodoo. The state lives in twelve variables for all its rounds.
+// A lane that moves within its plane does so by a change of name: a round
+// moves the b plane by one lane and the c plane by two, so that after four
+// rounds every lane bears its own name again.
+//
+// A round is theta (every column gets e, made from the parity of the column
+// before it), rho-west (a column takes its b from the column before it), iota
+// (the round constant), then chi and the rotations around it.
 func permute(st *[12]uint32) {
 	a0, a1, a2, a3 := st[0], st[1], st[2], st[3]
 	b0, b1, b2, b3 := st[4], st[5], st[6], st[7]
 	c0, c1, c2, c3 := st[8], st[9], st[10], st[11]
+	var e0, e1, e2, e3 uint32
 
-	for _, rc := range &roundConstants {
-		// theta: each column gets the parity of the column before it.
-		e1 := spread(a0 ^ b0 ^ c0)
-		e2 := spread(a1 ^ b1 ^ c1)
-		e3 := spread(a2 ^ b2 ^ c2)
-		e0 := spread(a3 ^ b3 ^ c3)
+	for i := range roundConstants {
+		rc := &roundConstants[i]
 
-		// rho-west takes the b of a column from the column before it, iota
-		// adds the constant, and rho-east puts the new c two columns on.
-		x0, y0, z2 := mix(a0^e0^rc, b3^e3, c0^e0)
-		x1, y1, z3 := mix(a1^e1, b0^e0, c1^e1)
-		x2, y2, z0 := mix(a2^e2, b1^e1, c2^e2)
-		x3, y3, z1 := mix(a3^e3, b2^e2, c3^e3)
+		e0, e1 = spread(a3^b3^c3), spread(a0^b0^c0)
+		e2, e3 = spread(a1^b1^c1), spread(a2^b2^c2)
+		a0, b3, c0 = mix(a0^e0^rc[0], b3^e3, c0^e0)
+		a1, b0, c1 = mix(a1^e1, b0^e0, c1^e1)
+		a2, b1, c2 = mix(a2^e2, b1^e1, c2^e2)
+		a3, b2, c3 = mix(a3^e3, b2^e2, c3^e3)
 
-		a0, a1, a2, a3 = x0, x1, x2, x3
-		b0, b1, b2, b3 = y0, y1, y2, y3
-		c0, c1, c2, c3 = z0, z1, z2, z3
+		e0, e1 = spread(a3^b2^c1), spread(a0^b3^c2)
+		e2, e3 = spread(a1^b0^c3), spread(a2^b1^c0)
+		a0, b2, c2 = mix(a0^e0^rc[1], b2^e3, c2^e0)
+		a1, b3, c3 = mix(a1^e1, b3^e0, c3^e1)
+		a2, b0, c0 = mix(a2^e2, b0^e1, c0^e2)
+		a3, b1, c1 = mix(a3^e3, b1^e2, c1^e3)
+
+		e0, e1 = spread(a3^b1^c3), spread(a0^b2^c0)
+		e2, e3 = spread(a1^b3^c1), spread(a2^b0^c2)
+		a0, b1, c0 = mix(a0^e0^rc[2], b1^e3, c0^e0)
+		a1, b2, c1 = mix(a1^e1, b2^e0, c1^e1)
+		a2, b3, c2 = mix(a2^e2, b3^e1, c2^e2)
+		a3, b0, c3 = mix(a3^e3, b0^e2, c3^e3)
+
+		e0, e1 = spread(a3^b0^c1), spread(a0^b1^c2)
+		e2, e3 = spread(a1^b2^c3), spread(a2^b3^c0)
+		a0, b0, c2 = mix(a0^e0^rc[3], b0^e3, c2^e0)
+		a1, b1, c3 = mix(a1^e1, b1^e0, c3^e1)
+		a2, b2, c0 = mix(a2^e2, b2^e1, c0^e2)
+		a3, b3, c1 = mix(a3^e3, b3^e2, c1^e3)
 	}
 
 	st[0], st[1], st[2], st[3] = a0, a1, a2, a3
