@@ -1,0 +1,89 @@
+package netcfg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+
+	"dsvpn/netcfg/link"
+)
+
+// OpError is a step that failed.
+type OpError struct {
+	Op     string // such as "add rule"
+	Object string // such as "IPv4 31000"
+	Err    error
+}
+
+func (e *OpError) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Object, e.Err) }
+
+func (e *OpError) Unwrap() error { return e.Err }
+
+// Applied is what was done to a host and can be undone.
+type Applied struct {
+	log  *slog.Logger
+	done []undo
+}
+
+type undo struct {
+	action Action
+	do     func() error
+}
+
+// Apply performs the steps of a plan. If one fails that is not optional, or
+// ctx is done, it takes back what was done and returns the cause, joined with
+// what went wrong on the way back. The error of a step is an [*OpError].
+func Apply(ctx context.Context, plan Plan, log *slog.Logger) (*Applied, error) {
+	a := &Applied{log: log}
+	for _, s := range plan.Steps {
+		if ctx.Err() != nil {
+			return nil, errors.Join(context.Cause(ctx), a.Undo())
+		}
+		err := a.perform(s.Action)
+		switch {
+		case err == nil:
+			log.Debug("done", "step", s.String())
+		case s.Optional:
+			log.Info("skipped: "+s.Op()+" "+s.Object(), "err", err)
+		default:
+			return nil, errors.Join(&OpError{s.Op(), s.Object(), err}, a.Undo())
+		}
+	}
+	return a, nil
+}
+
+func (a *Applied) perform(action Action) error {
+	p, ok := action.(performer)
+	if !ok {
+		return fmt.Errorf("on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	}
+	do, err := p.do()
+	if do != nil {
+		a.done = append(a.done, undo{action, do})
+	}
+	return err
+}
+
+// Undo takes back what was done, last step first. It goes on past errors and
+// joins them; a thing that is gone already is none. A second call does nothing.
+//
+// It takes no context on purpose: whatever ended the run must not end this.
+func (a *Applied) Undo() error {
+	var errs []error
+	for _, u := range slices.Backward(a.done) {
+		err := u.do()
+		if err != nil && !gone(err) {
+			errs = append(errs, fmt.Errorf("undo: %w", &OpError{u.action.Op(), u.action.Object(), err}))
+			continue
+		}
+		a.log.Debug("undone", "step", u.action.String())
+	}
+	a.done = nil
+	return errors.Join(errs...)
+}
+
+// gone reports whether an error says that a thing to remove was not there.
+func gone(err error) bool { return errors.Is(err, link.ErrGone) }

@@ -1,0 +1,81 @@
+package netcfg
+
+import (
+	"net/netip"
+
+	"dsvpn/netcfg/link"
+)
+
+// Facts is what a plan depends on, read from the host once.
+type Facts struct {
+	Interfaces []link.Interface
+	Uplinks    []link.Uplink // default routes, the preferred one of each family first
+	Tables     []TableInUse
+
+	// HasIPv6 tells whether the kernel has IPv6 at all. NewIPv6 tells
+	// whether a new interface gets it (net.ipv6.conf.default.disable_ipv6).
+	HasIPv6, NewIPv6 bool
+
+	// Firewalls has each kind of firewall that could be used here, the
+	// preferred one first, and why it cannot, if it cannot.
+	Firewalls []FirewallFact
+
+	Sysctls map[string]SysctlFact
+}
+
+// TableInUse is a routing table that leads into the tunnel of a client of ours
+// that is running now.
+type TableInUse struct {
+	Table     int
+	Interface string
+}
+
+// FirewallFact tells whether a kind of firewall works on this host.
+type FirewallFact struct {
+	Kind FirewallKind
+	Err  error // nil: it works
+}
+
+// SysctlFact is a kernel parameter as it was found.
+type SysctlFact struct {
+	Value    string // empty if the kernel does not have it
+	Writable bool
+}
+
+// The parameters that plans look at or set.
+const (
+	sysctlForward    = "net.ipv4.ip_forward"
+	sysctlCongestion = "net.ipv4.tcp_congestion_control"
+)
+
+// uplink is the preferred default route of a family.
+func (f Facts) uplink(family link.Family) (link.Uplink, bool) {
+	for _, u := range f.Uplinks {
+		if u.Family == family {
+			return u, true
+		}
+	}
+	return link.Uplink{}, false
+}
+
+// interfaceWith finds the interface that has an address, or is connected to a
+// network with it.
+func (f Facts) interfaceWith(match func(netip.Prefix) bool) (string, netip.Prefix, bool) {
+	for _, i := range f.Interfaces {
+		for _, p := range i.Addrs {
+			if match(p) {
+				return i.Name, p, true
+			}
+		}
+	}
+	return "", netip.Prefix{}, false
+}
+
+func (f Facts) hasInterface(name string) bool {
+	for _, i := range f.Interfaces {
+		if i.Name == name {
+			return true
+		}
+	}
+	return false
+}

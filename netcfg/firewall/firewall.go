@@ -1,0 +1,52 @@
+// Package firewall says what a tunnel needs of the host's packet filter. The
+// packages below it program that, each with another of the kernel's filters.
+package firewall
+
+import "net/netip"
+
+// Policy is what a tunnel needs of the packet filter.
+type Policy struct {
+	Interface string // the tunnel interface; a policy belongs to it
+
+	// Protect lists this end's tunnel addresses. Nobody reaches them but
+	// through the tunnel or from the host itself.
+	Protect []netip.Addr
+
+	// Forward is what a server does with the packets of its clients; nil on
+	// a client.
+	Forward *Forward
+}
+
+// Forward makes clients reach the world behind an uplink, and only that.
+type Forward struct {
+	Uplink string // interface with the default route
+
+	// Source is the client's tunnel address: what comes out of the tunnel
+	// with another one is forged and dropped; what leaves by the uplink with
+	// this one is masqueraded.
+	Source netip.Addr
+
+	// Source6 has the IPv6 addresses that may come out of the tunnel; the
+	// zero value where IPv6 is left alone.
+	Source6 netip.Prefix
+
+	// Block6 forwards no IPv6 between the tunnel and anything else.
+	Block6 bool
+}
+
+// Firewall programs policies, at most one for an interface.
+type Firewall interface {
+	// Install programs a policy at once and as a whole, in place of an older
+	// one for the same interface.
+	Install(Policy) error
+	// Remove takes the policy for an interface away. Where there is none,
+	// it does nothing.
+	Remove(iface string) error
+	// Owned lists the interfaces that have a policy of ours.
+	Owned() ([]string, error)
+	// Script is the command that a person would type for Install.
+	Script(Policy) string
+	// Probe proves that policies can be programmed on this host, by doing
+	// it; nothing of that is ever in force.
+	Probe() error
+}

@@ -1,0 +1,68 @@
+package netcfg
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"dsvpn/netcfg/firewall"
+	"dsvpn/netcfg/firewall/nft"
+	"dsvpn/netcfg/link"
+	"dsvpn/netcfg/sysctl"
+)
+
+// firewalls are the kinds that this system has.
+var firewalls = map[FirewallKind]firewall.Firewall{
+	FirewallNFT: nft.Firewall{},
+}
+
+// Probe reads the facts that a plan for cfg depends on. It changes nothing.
+func Probe(cfg Config) (Facts, error) {
+	var f Facts
+	var err error
+	if f.Interfaces, err = link.Interfaces(); err != nil {
+		return f, err
+	}
+	if f.Uplinks, err = link.Uplinks(); err != nil {
+		return f, err
+	}
+	if f.Tables, err = tablesInUse(); err != nil {
+		return f, err
+	}
+	f.HasIPv6 = link.HasIPv6()
+	if f.HasIPv6 {
+		disabled, err := sysctl.Read("net.ipv6.conf.default.disable_ipv6")
+		f.NewIPv6 = err == nil && disabled == "0"
+	}
+	f.Sysctls = map[string]SysctlFact{}
+	for _, name := range []string{sysctlForward, sysctlCongestion} {
+		value, err := sysctl.Read(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return f, fmt.Errorf("read sysctl %s: %w", name, err)
+		}
+		f.Sysctls[name] = SysctlFact{Value: value, Writable: sysctl.Writable(name)}
+	}
+	if cfg.wantsFirewall() {
+		f.Firewalls = []FirewallFact{{FirewallNFT, firewalls[FirewallNFT].Probe()}}
+	}
+	return f, nil
+}
+
+// tablesInUse finds the tables with a route of ours into an interface. Such a
+// route lives no longer than the interface, and that no longer than the
+// program; so a table without one is a leftover.
+func tablesInUse() ([]TableInUse, error) {
+	routes, err := link.Routes()
+	if err != nil {
+		return nil, err
+	}
+	var used []TableInUse
+	for _, r := range routes {
+		t := TableInUse{r.Table, r.Interface}
+		if r.Interface != "" && !slices.Contains(used, t) {
+			used = append(used, t)
+		}
+	}
+	return used, nil
+}

@@ -1,0 +1,276 @@
+package netcfg
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"dsvpn/netcfg/firewall"
+	"dsvpn/netcfg/link"
+)
+
+// Plan is what is to be done to a host, in this order.
+type Plan struct {
+	Steps []Step
+	// Notes say what was left out or chosen, and why.
+	Notes []string
+	// Warnings say what will not work as the operator may expect.
+	Warnings []string
+}
+
+// String is the plan as the commands that a person would type.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p.Steps {
+		b.WriteString(s.String())
+		if s.Optional {
+			b.WriteString(" # optional")
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (p *Plan) add(actions ...Action) {
+	for _, a := range actions {
+		p.Steps = append(p.Steps, Step{Action: a})
+	}
+}
+
+func (p *Plan) note(format string, args ...any) {
+	p.Notes = append(p.Notes, fmt.Sprintf(format, args...))
+}
+
+func (p *Plan) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
+
+// minIPv6MTU is the smallest MTU that IPv6 works with (RFC 8200, section 5).
+const minIPv6MTU = 1280
+
+func (c Config) wantsFirewall() bool {
+	return !c.PointToPoint && c.Firewall != FirewallNone
+}
+
+// MakePlan says what makes a host with these facts look as cfg wants it. It is
+// an error if the host has something that stands in the way, or lacks
+// something that the tunnel cannot do without.
+func MakePlan(cfg Config, facts Facts) (Plan, error) {
+	var p Plan
+	if err := checkAddresses(cfg, facts, &p); err != nil {
+		return Plan{}, err
+	}
+	var err error
+	switch {
+	case cfg.PointToPoint:
+		p.note("point-to-point: no routes, rules, firewall or sysctls, only the addresses of %s", cfg.Interface)
+		p.addInterface(cfg, facts)
+	case cfg.Role == Server:
+		err = p.server(cfg, facts)
+	default:
+		err = p.client(cfg, facts)
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	return p, nil
+}
+
+// checkAddresses looks for tunnel addresses that the host has a use for.
+func checkAddresses(cfg Config, facts Facts, p *Plan) error {
+	others := facts
+	others.Interfaces = nil
+	for _, i := range facts.Interfaces {
+		if i.Name != cfg.Interface {
+			others.Interfaces = append(others.Interfaces, i)
+		}
+	}
+	for _, a := range []netip.Addr{cfg.Local, cfg.Remote} {
+		name, has, found := others.interfaceWith(func(n netip.Prefix) bool { return n.Addr() == a })
+		if found {
+			return fmt.Errorf("tunnel address %s is in use on %s (%s): choose other tunnel addresses, on both sides", a, name, has)
+		}
+		name, net, found := others.interfaceWith(func(n netip.Prefix) bool { return n.Contains(a) && n.Bits() > 0 })
+		if found {
+			p.warn("tunnel address %s lies in %s, the network of %s: the host with that address there will be unreachable",
+				a, net.Masked(), name)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) server(cfg Config, facts Facts) error {
+	if err := p.forwarding(cfg, facts); err != nil {
+		return err
+	}
+	uplink := cfg.Uplink
+	if uplink == "" {
+		route, ok := facts.uplink(link.IPv4)
+		if !ok {
+			return errors.New("there is no IPv4 default route to share with clients: " +
+				"name the external interface as the last argument, or use --point-to-point")
+		}
+		uplink = route.Interface
+	} else if !facts.hasInterface(uplink) {
+		return fmt.Errorf("external interface %s does not exist", uplink)
+	}
+	forward := &firewall.Forward{Uplink: uplink, Source: cfg.Remote}
+	if cfg.IPv6 != IPv6Off && facts.HasIPv6 {
+		forward.Source6 = cfg.Prefix6
+		forward.Block6 = cfg.IPv6 == IPv6Block
+	}
+	if err := p.firewall(cfg, facts, forward); err != nil {
+		return err
+	}
+	p.addInterface(cfg, facts)
+	return nil
+}
+
+// forwarding makes the host a router, if it is none.
+func (p *Plan) forwarding(cfg Config, facts Facts) error {
+	now := facts.Sysctls[sysctlForward]
+	switch {
+	case now.Value == "1" && !now.Writable:
+		p.note("%s is 1 already", sysctlForward)
+		return nil
+	case !now.Writable:
+		return fmt.Errorf("%s is %s and cannot be written: set it on the host, or for a container with "+
+			"--sysctl %[1]s=1 (in Kubernetes: securityContext.sysctls of the pod)", sysctlForward, orUnknown(now.Value))
+	}
+	// Also where it is 1 already: another tunnel of ours may have set it, and
+	// must not take it back while this one needs it.
+	p.add(SetSysctl{sysctlForward, "1", cfg.Interface, cfg.StateDir})
+	return nil
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+func (p *Plan) client(cfg Config, facts Facts) error {
+	for _, t := range facts.Tables {
+		if t.Table == cfg.Table && t.Interface != cfg.Interface {
+			return fmt.Errorf("routing table %d is in use by the dsvpn client on %s: choose another --table, --mark and --rule-priority",
+				t.Table, t.Interface)
+		}
+	}
+	p.congestion(cfg, facts)
+	if err := p.firewall(cfg, facts, nil); err != nil {
+		return err
+	}
+	p.addInterface(cfg, facts)
+	p.addRoutes(cfg, facts)
+	return nil
+}
+
+// congestion asks for the congestion control that suits a tunnel.
+func (p *Plan) congestion(cfg Config, facts Facts) {
+	now := facts.Sysctls[sysctlCongestion]
+	switch {
+	case cfg.Congestion == "" || now.Value == "":
+	case now.Value == cfg.Congestion && !now.Writable:
+	case !now.Writable:
+		p.note("%s stays %s: it cannot be written here", sysctlCongestion, now.Value)
+	default:
+		p.Steps = append(p.Steps, Step{Optional: true,
+			Action: SetSysctl{sysctlCongestion, cfg.Congestion, cfg.Interface, cfg.StateDir}})
+	}
+}
+
+// firewall installs the packet filter rules. They come before the addresses,
+// so that those are never without protection.
+func (p *Plan) firewall(cfg Config, facts Facts, forward *firewall.Forward) error {
+	if !cfg.wantsFirewall() {
+		p.warn("--firewall none: nothing keeps others from reaching %s from outside the tunnel%s", cfg.Local,
+			map[bool]string{true: ", and clients reach the world only if you masquerade them"}[forward != nil])
+		return nil
+	}
+	kind, err := chooseFirewall(cfg.Firewall, facts.Firewalls)
+	if err != nil {
+		return err
+	}
+	p.note("firewall: %s", kind)
+	policy := firewall.Policy{Interface: cfg.Interface, Protect: []netip.Addr{cfg.Local}, Forward: forward}
+	if cfg.hasIPv6Address(facts) {
+		policy.Protect = append(policy.Protect, cfg.Local6())
+	}
+	p.add(InstallFirewall{kind, policy})
+	return nil
+}
+
+func chooseFirewall(want FirewallKind, facts []FirewallFact) (FirewallKind, error) {
+	var errs []error
+	for _, f := range facts {
+		if want != FirewallAuto && want != f.Kind {
+			continue
+		}
+		if f.Err == nil {
+			return f.Kind, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", f.Kind, f.Err))
+	}
+	return "", fmt.Errorf("no firewall can be programmed here (is CAP_NET_ADMIN missing? "+
+		"--firewall none goes on without): %w", errors.Join(errs...))
+}
+
+// hasIPv6Address reports whether the interface gets an IPv6 address.
+func (c Config) hasIPv6Address(facts Facts) bool {
+	return c.IPv6 != IPv6Off && facts.HasIPv6 && facts.NewIPv6 && c.MTU >= minIPv6MTU
+}
+
+// addInterface gives the interface its addresses and sets it up.
+func (p *Plan) addInterface(cfg Config, facts Facts) {
+	p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local, Peer: netip.PrefixFrom(cfg.Remote, 32)}})
+	switch {
+	case cfg.hasIPv6Address(facts):
+		p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local6(),
+			Peer: netip.PrefixFrom(cfg.Remote6(), cfg.Prefix6.Bits())}})
+	case cfg.IPv6 == IPv6Off:
+	case !facts.HasIPv6:
+		p.note("no IPv6 in the tunnel: the kernel has none")
+	case !facts.NewIPv6:
+		p.note("no IPv6 in the tunnel: net.ipv6.conf.default.disable_ipv6 is set")
+	default:
+		p.note("no IPv6 in the tunnel: its MTU of %d is below %d", cfg.MTU, minIPv6MTU)
+	}
+	p.add(SetUp{cfg.Interface})
+}
+
+// addRoutes sends everything into the tunnel but what is marked and what has a
+// more specific route.
+//
+// The order matters. The routes stand before a rule leads to them; and the
+// rule that keeps the local networks reachable comes before the one that takes
+// everything else. Backwards, it is right for the way down.
+func (p *Plan) addRoutes(cfg Config, facts Facts) {
+	families := []link.Family{link.IPv4}
+	switch {
+	case cfg.IPv6 == IPv6Off:
+		p.warn("--ipv6 off: IPv6 does not go through the tunnel and leaves this host in the clear")
+	case facts.HasIPv6:
+		families = append(families, link.IPv6)
+	}
+	for _, f := range families {
+		// IPv6 that is blocked has no way into the tunnel at all: a route that
+		// answers is faster than any reject rule. (A TCP connect that meets an
+		// ICMPv6 error on its way out learns of it a second later, from the
+		// first retransmission; one without a route fails at once.)
+		into := f == link.IPv4 || cfg.IPv6 == IPv6Tunnel && cfg.hasIPv6Address(facts)
+		if into {
+			p.add(AddRoute{link.Route{Family: f, Table: cfg.Table, Interface: cfg.Interface}})
+		}
+		// When the process is killed, the interface goes and its route with
+		// it. This one stays, so that nothing leaves in the clear.
+		p.add(AddRoute{link.Route{Family: f, Table: cfg.Table, Metric: link.UnreachableMetric}})
+	}
+	for _, f := range families {
+		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
+	}
+	for _, f := range families {
+		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
+	}
+}
