@@ -1,0 +1,67 @@
+package session
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
+
+// Device is where packets come from and go to: the tunnel interface. Reading
+// and writing may happen at the same time.
+type Device interface {
+	// ReadBatch waits for a packet and then takes all that are there, but no
+	// more than len(bufs). Packet i is bufs[i][:sizes[i]].
+	ReadBatch(bufs [][]byte, sizes []int) (n int, err error)
+
+	// WriteBatch writes packets in their order. It drops a packet that the
+	// system refuses; an error means that the device is gone.
+	WriteBatch(packets [][]byte) error
+
+	// SetReadDeadline makes ReadBatch, also one that waits already, return
+	// [os.ErrDeadlineExceeded] from then on. The zero time removes the
+	// deadline.
+	SetReadDeadline(time.Time) error
+}
+
+// Config says who talks to whom, and through what.
+type Config struct {
+	Key    Key
+	Device Device // stays open: whoever opened it closes it
+	MTU    int    // largest packet of the device, in bytes, 1 to 65535
+
+	// Mark is set (SO_MARK) on every socket, those of the name resolver
+	// included, so that their packets stay outside the tunnel. 0 is none.
+	// Only Linux has it; other systems ignore it.
+	Mark uint32
+	// Congestion is the congestion control of the connection, such as "bbr".
+	// Empty leaves it to the system, and so does one that the system lacks,
+	// which is logged. Only Linux has it.
+	Congestion string
+
+	Logger *slog.Logger     // nil is slog.Default
+	Now    func() time.Time // nil is time.Now
+	Rand   io.Reader        // nil is crypto/rand.Reader
+}
+
+// complete checks a configuration and fills in its defaults.
+func (cfg Config) complete() (Config, error) {
+	if cfg.Device == nil {
+		return cfg, errors.New("no device")
+	}
+	if cfg.MTU < 1 || cfg.MTU > maxPacket {
+		return cfg, fmt.Errorf("MTU %d is not between 1 and %d", cfg.MTU, maxPacket)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	return cfg, nil
+}

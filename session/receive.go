@@ -1,0 +1,148 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+const (
+	// inBufferSize bounds what one read takes from TCP. It holds four maximal
+	// frames.
+	inBufferSize = 256 << 10
+
+	// maxReceive bounds the packets that one call of Receive returns.
+	maxReceive = 256
+)
+
+// inbox is the receiving half of a session: a buffer of bytes from the peer,
+// of which buf[start:end] is yet to be looked at.
+type inbox struct {
+	opener
+	buf        []byte
+	start, end int
+	packets    [][]byte
+	guarded    bool  // a read deadline is set
+	err        error // ends the session once all before it is delivered
+}
+
+func newInbox(o opener) inbox {
+	return inbox{opener: o, buf: make([]byte, inBufferSize), packets: make([][]byte, 0, maxReceive)}
+}
+
+// Receive waits until at least one frame is there, and returns the packets of
+// all that are, which may be none: a frame need not carry a packet that the
+// device may have. The packets stay valid until the next call. Packets in
+// front of an error are returned first, the error by the next call.
+//
+// There is no limit to the silence between two frames, since a peer may have
+// nothing to say; but a frame that has begun must go on within 20 s.
+func (c *Conn) Receive() (packets [][]byte, err error) {
+	in := &c.in
+	in.packets = in.packets[:0]
+	for {
+		switch frames := c.openFrames(); {
+		case frames > 0:
+			return in.packets, nil
+		case in.err != nil:
+			return nil, in.err
+		}
+		in.err = c.fill()
+	}
+}
+
+// openFrames decrypts the whole frames that are there, appends their packets
+// and returns the number of frames. It stops at an error, which it leaves in
+// the inbox.
+func (c *Conn) openFrames() (frames int) {
+	in := &c.in
+	var bytes int
+	for len(in.packets) < cap(in.packets) {
+		size := in.frameSize(in.buf[in.start:in.end])
+		if size == 0 || size > in.end-in.start {
+			break
+		}
+		packet, err := in.open(in.buf[in.start : in.start+size])
+		if err != nil {
+			in.err, in.end = err, in.start // nothing behind it can be read
+			break
+		}
+		in.start += size
+		frames++
+		if c.wanted(packet) {
+			in.packets = append(in.packets, packet)
+			bytes += len(packet)
+		}
+	}
+	c.stats.receivedPackets.Add(uint64(len(in.packets)))
+	c.stats.receivedBytes.Add(uint64(bytes))
+	return frames
+}
+
+// wanted reports whether the device may have a packet, and counts it if not.
+// Frames of other IP versions are how later versions of the protocol talk
+// past this one.
+func (c *Conn) wanted(packet []byte) bool {
+	const shortest4, shortest6 = 20, 40 // the fixed headers of IPv4 and IPv6
+	if len(packet) == 0 {
+		c.stats.heartbeats.Add(1)
+		return false
+	}
+	version := packet[0] >> 4
+	switch {
+	case version != 4 && version != 6:
+		c.stats.unknown.Add(1)
+	case len(packet) < shortest4, version == 6 && len(packet) < shortest6:
+		c.stats.malformed.Add(1)
+	case len(packet) > c.mtu:
+		c.stats.oversized.Add(1)
+	default:
+		return true
+	}
+	return false
+}
+
+// fill reads from the peer. Afterwards there is more than before, or an
+// error.
+func (c *Conn) fill() error {
+	in := &c.in
+	in.makeRoom()
+	partial := in.start < in.end
+	if partial || in.guarded {
+		var deadline time.Time
+		if partial {
+			deadline = time.Now().Add(stallTimeout)
+		}
+		if err := c.conn.SetReadDeadline(deadline); err != nil {
+			return err
+		}
+		in.guarded = partial
+	}
+
+	n, err := c.conn.Read(in.buf[in.end:])
+	in.end += n
+	switch {
+	case n > 0:
+		return nil // an error comes again
+	case err == io.EOF && partial:
+		return fmt.Errorf("%w within a frame", errPeerClosed)
+	case err == io.EOF:
+		return errPeerClosed
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("frame not finished within %v: %w", stallTimeout, err)
+	}
+	return err
+}
+
+// makeRoom moves what is left of the buffer to its start when a maximal frame
+// might not fit behind it.
+func (in *inbox) makeRoom() {
+	if in.start == in.end {
+		in.start, in.end = 0, 0
+	} else if in.start+maxFrame > len(in.buf) {
+		in.end = copy(in.buf, in.buf[in.start:in.end])
+		in.start = 0
+	}
+}

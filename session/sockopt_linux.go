@@ -1,0 +1,91 @@
+package session
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// userTimeout is how long sent data may stay unacknowledged. It is longer
+	// than a short outage of a mobile link, and with the heartbeat finds a
+	// dead path within 30 s. (The C program waits 60 s.)
+	userTimeout = 20 * time.Second
+
+	// notSentLowat keeps what is written but not yet sent small, in bytes: a
+	// packet that waits there can be neither overtaken nor dropped. It is
+	// enough to keep a fast link busy. The C program uses the same.
+	notSentLowat = 128 << 10
+)
+
+// markControl marks a socket before it sends anything.
+func markControl(mark uint32) control {
+	return func(_, _ string, raw syscall.RawConn) error {
+		if mark == 0 {
+			return nil
+		}
+		return onSocket(raw, func(fd int) error {
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
+				return fmt.Errorf("%w (needs CAP_NET_ADMIN)", os.NewSyscallError("set SO_MARK", err))
+			}
+			return nil
+		})
+	}
+}
+
+// listenControl marks the listening socket, from which accepted ones have
+// their mark, and has the system hold back clients that say nothing: ours
+// speak first.
+func listenControl(mark uint32) control {
+	setMark := markControl(mark)
+	return func(network, address string, raw syscall.RawConn) error {
+		if err := setMark(network, address, raw); err != nil {
+			return err
+		}
+		return onSocket(raw, func(fd int) error {
+			seconds := int(helloTimeout / time.Second)
+			return os.NewSyscallError("set TCP_DEFER_ACCEPT",
+				unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, seconds))
+		})
+	}
+}
+
+// tuneSystem sets the options that only Linux has.
+func tuneSystem(conn *net.TCPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return onSocket(raw, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond)); err != nil {
+			return os.NewSyscallError("set TCP_USER_TIMEOUT", err)
+		}
+		return os.NewSyscallError("set TCP_NOTSENT_LOWAT",
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat))
+	})
+}
+
+// setCongestion chooses the congestion control of a connection.
+func setCongestion(conn *net.TCPConn, name string) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return onSocket(raw, func(fd int) error {
+		return os.NewSyscallError("set TCP_CONGESTION",
+			unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name))
+	})
+}
+
+// onSocket calls f with the descriptor of a socket.
+func onSocket(raw syscall.RawConn, f func(fd int) error) error {
+	var err error
+	if controlErr := raw.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
+		return controlErr
+	}
+	return err
+}
