@@ -1,0 +1,14 @@
+//go:build !linux
+
+package tun
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+func open(context.Context, string, int) (Device, error) {
+	return nil, fmt.Errorf("tunnel interfaces on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
