@@ -1,0 +1,231 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+
+	"dsvpn/netcfg"
+)
+
+const (
+	defaultPort       = 443
+	defaultCongestion = "bbr"
+	defaultStateDir   = "/run/dsvpn"
+	autoInterface     = "auto" // the kernel picks the next free name
+
+	// minMTU is the least that an IPv4 link may have (RFC 791), and
+	// minMTU6 that of an IPv6 link (RFC 8200): the kernel takes no IPv6
+	// address on a smaller one.
+	minMTU  = 68
+	minMTU6 = 1280
+	// maxMTU is the longest frame.
+	maxMTU = math.MaxUint16
+
+	// lastRulePriority leaves room for the second of our two rules before
+	// that of the main table (32766).
+	lastRulePriority = 32764
+	// maxTable is the highest number of a routing table that a signed number
+	// of this machine can hold.
+	maxTable = min(math.MaxUint32, math.MaxInt)
+)
+
+// options is a checked command line: what to do, and nothing about how.
+type options struct {
+	KeyFile  string
+	Server   string // client: host name or address to connect to, without brackets
+	Address  string // server: host name or address to listen on; empty means all
+	Port     uint16
+	External string // the C program's last word, as it was typed; may be anything
+
+	Net netcfg.Config // Interface is a name or "auto"
+
+	ReconnectLimit int // connection attempts in a row; 0 means for ever
+	DryRun         bool
+
+	LogLevel  slog.Level
+	LogFormat logFormat
+}
+
+// serverWords and clientWords are the positional arguments, in the order of
+// the C program.
+var (
+	serverWords = []option{
+		keyWord,
+		{name: "ADDRESS", env: "DSVPN_ADDRESS", set: field(parseHost, func(o *options) *string { return &o.Address })},
+		portWord, tunWord, localWord, remoteWord,
+		{name: "EXTERNAL", env: "DSVPN_EXTERNAL", set: setExternal},
+	}
+	clientWords = []option{
+		keyWord,
+		{name: "SERVER", env: "DSVPN_SERVER", set: field(parseHost, func(o *options) *string { return &o.Server })},
+		portWord, tunWord, localWord, remoteWord,
+		{name: "GATEWAY", env: "DSVPN_GATEWAY", set: setExternal},
+	}
+
+	keyWord    = option{name: "KEY", env: "DSVPN_KEY_FILE", set: field(anything, func(o *options) *string { return &o.KeyFile })}
+	portWord   = option{name: "PORT", env: "DSVPN_PORT", set: field(parsePort, func(o *options) *uint16 { return &o.Port })}
+	tunWord    = option{name: "TUN", env: "DSVPN_TUN", set: field(parseInterface, func(o *options) *string { return &o.Net.Interface })}
+	localWord  = option{name: "LOCAL", env: "DSVPN_LOCAL", set: field(parseTunnelAddr, func(o *options) *netip.Addr { return &o.Net.Local })}
+	remoteWord = option{name: "REMOTE", env: "DSVPN_REMOTE", set: field(parseTunnelAddr, func(o *options) *netip.Addr { return &o.Net.Remote })}
+
+	// setExternal takes anything: the C program on Linux never looks at this
+	// word, so there are scripts with junk in it.
+	setExternal = field(anything, func(o *options) *string { return &o.External })
+)
+
+// flags are those of server and client alike, so that both ends can share
+// one environment file.
+var flags = slices.Concat([]option{
+	boolFlag("--point-to-point", func(o *options) *bool { return &o.Net.PointToPoint }),
+	flag("--firewall", oneOf(netcfg.FirewallAuto, netcfg.FirewallNFT, netcfg.FirewallNone), func(o *options) *netcfg.FirewallKind { return &o.Net.Firewall }),
+	flag("--mark", number[uint32](1, math.MaxUint32), func(o *options) *uint32 { return &o.Net.Mark }),
+	flag("--table", parseTable, func(o *options) *int { return &o.Net.Table }),
+	flag("--rule-priority", number[int](1, lastRulePriority), func(o *options) *int { return &o.Net.RulePriority }),
+	flag("--mtu", number[int](minMTU, maxMTU), func(o *options) *int { return &o.Net.MTU }),
+	flag("--congestion", parseCongestion, func(o *options) *string { return &o.Net.Congestion }),
+	flag("--ipv6", oneOf(netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off), func(o *options) *netcfg.IPv6Mode { return &o.Net.IPv6 }),
+	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
+	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
+	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
+}, logFlags)
+
+// logFlags are those of every command that changes the host.
+var logFlags = []option{
+	flag("--log-level", parseLevel, func(o *options) *slog.Level { return &o.LogLevel }),
+	flag("--log-format", oneOf(logText, logJSON), func(o *options) *logFormat { return &o.LogFormat }),
+}
+
+// flag makes an option of a name, whose variable follows from it: that of
+// --rule-priority is DSVPN_RULE_PRIORITY.
+func flag[T any](name string, parse func(string) (T, error), at func(*options) *T) option {
+	env := "DSVPN_" + strings.ToUpper(strings.ReplaceAll(strings.TrimLeft(name, "-"), "-", "_"))
+	return option{name: name, env: env, set: field(parse, at)}
+}
+
+func boolFlag(name string, at func(*options) *bool) option {
+	o := flag(name, parseBool, at)
+	o.boolean = true
+	return o
+}
+
+// field joins the meaning of a value to the place where it is kept.
+func field[T any](parse func(string) (T, error), at func(*options) *T) func(*options, string) error {
+	return func(o *options, value string) (err error) {
+		*at(o), err = parse(value)
+		return err
+	}
+}
+
+func wordsOf(role netcfg.Role) []option {
+	if role == netcfg.Server {
+		return serverWords
+	}
+	return clientWords
+}
+
+// parseOptions reads the command line and the environment of a server or a
+// client. It looks at nothing else, so whatever it finds wrong is found
+// before anything on the host has changed.
+func parseOptions(role netcfg.Role, args []string, env environment) (options, error) {
+	given, err := split(args, wordsOf(role), flags)
+	if err != nil {
+		return options{}, err
+	}
+	o, err := makeOptions(role, given, env)
+	switch {
+	case err != nil:
+		return options{}, err
+	case o.KeyFile == "":
+		return options{}, usagef("KEY is missing: name the key file, or set DSVPN_KEY_FILE")
+	case role == netcfg.Client && o.Server == "":
+		return options{}, usagef("SERVER is missing: name the server, or set DSVPN_SERVER")
+	}
+	return o, nil
+}
+
+// makeOptions fills options from what was given on the command line, else
+// the environment, else the defaults. It asks for nothing, since some
+// commands can do without a key or a server.
+func makeOptions(role netcfg.Role, given map[string]string, env environment) (options, error) {
+	o := defaultOptions(role, runtime.GOOS)
+	if err := o.apply(slices.Concat(wordsOf(role), flags), given, env); err != nil {
+		return options{}, err
+	}
+	if err := o.fit(); err != nil {
+		return options{}, &usageError{err}
+	}
+	return o, nil
+}
+
+// apply sets what was given on the command line, else in the environment.
+func (o *options) apply(opts []option, given map[string]string, env environment) error {
+	for _, opt := range opts {
+		source, value := opt.name, given[opt.name]
+		if !isGiven(value) {
+			source, value = opt.env, env[opt.env]
+		}
+		if !isGiven(value) {
+			continue
+		}
+		if err := opt.set(o, value); err != nil {
+			return usagef("%s %q: %w", source, value, err)
+		}
+	}
+	return nil
+}
+
+// defaultOptions returns what a bare command line means.
+func defaultOptions(role netcfg.Role, goos string) options {
+	o := options{
+		Port: defaultPort,
+		Net: netcfg.Config{
+			Role:         role,
+			Interface:    autoInterface,
+			MTU:          netcfg.DefaultMTU,
+			Local:        netcfg.DefaultClientAddr,
+			Remote:       netcfg.DefaultServerAddr,
+			Prefix6:      netcfg.DefaultPrefix6,
+			Firewall:     netcfg.FirewallAuto,
+			IPv6:         netcfg.IPv6Block,
+			Mark:         netcfg.DefaultMark,
+			Table:        netcfg.DefaultTable,
+			RulePriority: netcfg.DefaultRulePriority,
+			Congestion:   defaultCongestion,
+			StateDir:     defaultStateDir,
+		},
+		LogLevel:  slog.LevelInfo,
+		LogFormat: logText,
+	}
+	if role == netcfg.Server {
+		o.Net.Local, o.Net.Remote = o.Net.Remote, o.Net.Local
+	}
+	if goos == "netbsd" {
+		o.Net.MTU = 1500 // the most that its tun driver takes
+	}
+	return o
+}
+
+// fit checks the values against each other.
+func (o options) fit() error {
+	if o.Net.Local == o.Net.Remote {
+		return fmt.Errorf("LOCAL and REMOTE are both %s: they must differ", o.Net.Local)
+	}
+	if server, err := netip.ParseAddr(o.Server); err == nil {
+		switch server.Unmap() {
+		case o.Net.Local, o.Net.Remote:
+			return fmt.Errorf("SERVER %s is an address inside the tunnel: it must be one outside", server)
+		}
+		if server.IsUnspecified() || server.IsMulticast() {
+			return fmt.Errorf("SERVER %s is not the address of one host", server)
+		}
+	}
+	if o.Net.IPv6 == netcfg.IPv6Tunnel && o.Net.MTU < minMTU6 {
+		return fmt.Errorf("--ipv6 tunnel needs an MTU of at least %d bytes: --mtu is %d", minMTU6, o.Net.MTU)
+	}
+	return nil
+}
