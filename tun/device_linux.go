@@ -96,6 +96,8 @@ func (d *device) readAvailable(fd uintptr) bool {
 			r.n++
 		case unix.EINTR:
 		case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM, unix.EIO:
+			// None there, or a shortage that passes: in either case the
+			// next packet wakes us, and trying at once would be spinning.
 			return r.n > 0
 		default:
 			r.err = err
@@ -148,10 +150,23 @@ func (d *device) fail(op string, err error) error {
 		return nil
 	case d.closed.Load():
 		return fmt.Errorf("interface %s: %w", d.name, os.ErrClosed)
-	case errors.Is(err, unix.EBADFD): // the descriptor has lost its interface
+	case errors.Is(err, os.ErrDeadlineExceeded):
+	case d.removed():
 		return fmt.Errorf("interface %s %w", d.name, ErrRemoved)
 	}
 	return fmt.Errorf("interface %s: %s: %w", d.name, op, err)
+}
+
+// removed tells whether the descriptor has lost its interface. Reads and
+// writes fail with EBADFD then, but the poller may notice first, and has no
+// error that says so.
+func (d *device) removed() bool {
+	var err error
+	d.raw.Control(func(fd uintptr) {
+		ifr, _ := unix.NewIfreq("")
+		err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr)
+	})
+	return err == unix.EBADFD
 }
 
 func (d *device) Close() error {

@@ -59,23 +59,25 @@ func (d *device) configure(ctx context.Context, fd int, name string, mtu int) er
 	return d.setMTU(mtu, ifr.Uint16()&unix.IFF_PERSIST != 0)
 }
 
-// setMTU sets the MTU and, for an interface that outlives us, prepares what
-// Close puts it back with: a socket, since the interface is found by its name
-// in the network namespace of a socket, and Close may run in another one.
+// setMTU sets the MTU unless it is right already, as it may be where an
+// interface was made for a user who may not change it. For an interface that
+// outlives us it prepares what Close puts the MTU back with: a socket, since
+// an interface is looked up in the network namespace of a socket, and Close
+// may run in another one.
 func (d *device) setMTU(mtu int, restore bool) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("interface %s: socket: %w", d.name, err)
 	}
 	before, err := ioctlMTU(s, unix.SIOCGIFMTU, d.name, 0)
-	if err == nil {
+	if err == nil && before != mtu {
 		_, err = ioctlMTU(s, unix.SIOCSIFMTU, d.name, mtu)
 	}
 	if err != nil {
 		unix.Close(s)
 		return fmt.Errorf("interface %s: set mtu %d: %w", d.name, mtu, err)
 	}
-	if !restore {
+	if !restore || before == mtu {
 		return unix.Close(s)
 	}
 	d.restore = func() error {

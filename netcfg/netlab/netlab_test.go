@@ -313,6 +313,35 @@ func TestProcessStaysOutside(t *testing.T) {
 	}))
 }
 
+// A function that ends the host's goroutine ends the host, and nobody waits
+// for it for ever.
+func TestFunctionEndsHost(t *testing.T) {
+	t.Parallel()
+	h := netlabtest.Host(t, netlabtest.New(t), "h")
+	child := exec.Command("sleep", "1000")
+	check(t, h.Start(child))
+	err := h.Do(func() error {
+		runtime.Goexit()
+		return nil
+	})
+	if err == nil {
+		t.Error("Do = nil")
+	}
+	if err := child.Wait(); err == nil {
+		t.Error("the child lived on")
+	}
+	if err := h.Do(func() error { return nil }); !errors.Is(err, netlab.ErrClosed) {
+		t.Errorf("Do afterwards = %v", err)
+	}
+}
+
+func BenchmarkSnapshot(b *testing.B) {
+	_, r, _ := routed(b)
+	for b.Loop() {
+		netlabtest.Snapshot(b, r)
+	}
+}
+
 func BenchmarkLab(b *testing.B) {
 	netlabtest.New(b) // may skip
 	for b.Loop() {

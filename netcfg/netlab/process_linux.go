@@ -112,7 +112,7 @@ func killAll(hosts map[string]*Host) error {
 	inside := make(map[string]bool, len(hosts))
 	var commands []*exec.Cmd
 	for _, h := range hosts {
-		name, err := os.Readlink(h.Path())
+		name, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.ns))
 		if err != nil {
 			return fmt.Errorf("host %s: %w", h.name, err)
 		}
