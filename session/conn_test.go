@@ -1,0 +1,257 @@
+package session
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dsvpn/session/charm"
+)
+
+// testState is the cipher of a direction that both ends of a test use.
+func testState() charm.State {
+	return charm.New((*[charm.KeySize]byte)(&testKey), nil)
+}
+
+// sealed makes a stream of frames.
+func sealed(packets ...[]byte) (stream []byte) {
+	codec := charmCodec{testState()}
+	for _, p := range packets {
+		frame := make([]byte, codec.sealedSize(len(p)))
+		codec.seal(frame, p)
+		stream = append(stream, frame...)
+	}
+	return stream
+}
+
+// testConn is a session whose two directions use the same cipher.
+func testConn(t testing.TB, conn net.Conn) *Conn {
+	c := newConn(conn, testMTU, &charmCodec{testState()}, &charmCodec{testState()})
+	t.Cleanup(func() { c.Close(errStopped) })
+	return c
+}
+
+// A batch of any size comes out as it went in, whatever its frames weigh.
+func TestSendReceive(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	var want [][]byte
+	for i := range 3000 {
+		want = append(want, ipv4(20+random.IntN(testMTU-19), uint32(i)))
+	}
+	conn := &scriptConn{step: func() int { return 1 + random.IntN(3*outBufferSize/2) }}
+	c := testConn(t, conn)
+	for rest := want; len(rest) > 0; {
+		n := min(len(rest), 1+random.IntN(200))
+		if err := c.Send(rest[:n]); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+	}
+	conn.input = conn.written.Bytes()
+	got, err := receiveAll(conn, testState())
+	if err != errPeerClosed {
+		t.Errorf("the stream ends with %v", err)
+	}
+	comparePackets(t, got, want)
+}
+
+// A frame may carry what the device must not get, and the session goes on.
+func TestOddFrames(t *testing.T) {
+	odd := func(n int, first byte) []byte {
+		p := ipv4(max(n, 8), 9)[:n]
+		p[0] = first
+		return p
+	}
+	first, last, largest := ipv4(20, 1), odd(40, 0x60), ipv4(testMTU, 2)
+	conn := &scriptConn{input: sealed(
+		first, nil, nil, odd(100, 0x00), odd(1, 0x0f), odd(100, 0xf5),
+		odd(19, 0x45), odd(1, 0x45), odd(39, 0x60), odd(testMTU+1, 0x45), odd(maxPacket, 0x60),
+		largest, last,
+	)}
+	c := testConn(t, conn)
+	got, err := c.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	comparePackets(t, got, [][]byte{first, largest, last})
+	want := Stats{ReceivedPackets: 3, ReceivedBytes: 60 + testMTU, Heartbeats: 2, Unknown: 3, Malformed: 3, Oversized: 2}
+	if stats := c.Stats(); stats != want {
+		t.Errorf("stats %+v, want %+v", stats, want)
+	}
+}
+
+// Receive returns for every frame, so that a newcomer can prove itself with
+// one that carries no packet.
+func TestReceiveHeartbeat(t *testing.T) {
+	c := testConn(t, &scriptConn{input: sealed(nil)})
+	if packets, err := c.Receive(); len(packets) != 0 || err != nil {
+		t.Errorf("Receive = %d packets, %v", len(packets), err)
+	}
+}
+
+// Whichever byte of a frame is wrong, what came before it is delivered, and
+// nothing of it or behind it.
+func TestCorruption(t *testing.T) {
+	before, hit, after := ipv4(40, 1), ipv4(60, 2), ipv4(40, 3)
+	start, end := len(sealed(before)), len(sealed(before, hit))
+	for at := start; at < end; at++ {
+		for _, flip := range []byte{0x01, 0x80, 0xff} {
+			stream := sealed(before, hit, after)
+			stream[at] ^= flip
+			c := testConn(t, &scriptConn{input: stream})
+			got, err := c.Receive()
+			if err != nil {
+				t.Fatalf("byte %d: the packet before it is lost: %v", at-start, err)
+			}
+			comparePackets(t, got, [][]byte{before})
+			got, err = c.Receive()
+			// A length that became larger waits for what never comes.
+			tooLong := at < start+lengthSize && errors.Is(err, errPeerClosed)
+			if len(got) != 0 || !errors.Is(err, ErrCorrupted) && !tooLong {
+				t.Fatalf("byte %d: %d packets, %v", at-start, len(got), err)
+			}
+			if bytes.Contains(c.in.buf, hit[8:]) {
+				t.Fatalf("byte %d: the plaintext is in memory", at-start)
+			}
+			if _, again := c.Receive(); again == nil {
+				t.Fatalf("byte %d: the error does not stay", at-start)
+			}
+		}
+	}
+}
+
+// piped is a session at one end of a pipe, whose other end is the test's.
+func piped(t *testing.T) (*Conn, net.Conn) {
+	near, far := net.Pipe()
+	t.Cleanup(func() { far.Close() })
+	return testConn(t, near), far
+}
+
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		start := time.Now()
+		frame := make([]byte, headerSize)
+		for i := range 3 {
+			if _, err := io.ReadFull(peer, frame); err != nil {
+				t.Fatal(err)
+			}
+			if at := time.Since(start); at != time.Duration(i+1)*heartbeatInterval {
+				t.Errorf("heartbeat %d after %v", i, at)
+			}
+		}
+		// A packet puts off the next one.
+		time.Sleep(4 * time.Second)
+		go c.Send([][]byte{ipv4(20, 1)})
+		if _, err := io.ReadFull(peer, make([]byte, headerSize+20)); err != nil {
+			t.Fatal(err)
+		}
+		start = time.Now()
+		if _, err := io.ReadFull(peer, frame); err != nil || time.Since(start) != heartbeatInterval {
+			t.Errorf("heartbeat %v after a packet: %v", time.Since(start), err)
+		}
+		if frames := sealed(nil, nil, nil, ipv4(20, 1), nil); !bytes.HasSuffix(frames, frame) {
+			t.Error("the heartbeat is not the next frame of the stream")
+		}
+	})
+}
+
+// A frame that has begun must go on, and silence between frames may last.
+func TestReadDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		go io.Copy(io.Discard, peer) // heartbeats
+		frames := sealed(ipv4(40, 1), ipv4(40, 2), ipv4(40, 3))
+		size := headerSize + 40
+		go func() {
+			time.Sleep(24 * time.Hour)
+			peer.Write(frames[:size+1]) // one frame and the start of the next
+			time.Sleep(stallTimeout - time.Second)
+			peer.Write(frames[size+1 : 2*size])
+			time.Sleep(24 * time.Hour)
+			peer.Write(frames[2*size : 3*size-1])
+		}()
+		for i := range 2 {
+			if got, err := c.Receive(); len(got) != 1 || err != nil {
+				t.Fatalf("frame %d: %d packets, %v", i, len(got), err)
+			}
+		}
+		start := time.Now()
+		_, err := c.Receive()
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 24*time.Hour+stallTimeout {
+			t.Errorf("a frame without its end: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+// A peer that takes nothing is dead, one that takes little is slow.
+func TestWriteDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		go func() {
+			for range headerSize + 40 {
+				time.Sleep(stallTimeout - time.Second)
+				peer.Read(make([]byte, 1))
+			}
+		}()
+		if err := c.Send([][]byte{ipv4(40, 1)}); err != nil {
+			t.Errorf("slow peer: %v", err)
+		}
+		start := time.Now()
+		err := c.Send([][]byte{ipv4(40, 2)})
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != stallTimeout {
+			t.Errorf("dead peer: %v after %v", err, time.Since(start))
+		}
+	})
+}
+
+func TestAllocations(t *testing.T) {
+	conn := &scriptConn{}
+	c := testConn(t, conn)
+	batch := make([][]byte, 50)
+	for i := range batch {
+		batch[i] = ipv4(1400, uint32(i))
+	}
+	conn.written.Grow(1 << 20)
+	allocs := testing.AllocsPerRun(100, func() {
+		conn.written.Reset()
+		if err := c.Send(batch); err != nil {
+			t.Fatal(err)
+		}
+		conn.input = conn.written.Bytes()
+		if got, err := c.Receive(); len(got) != len(batch) || err != nil {
+			t.Fatalf("Receive = %d packets, %v", len(got), err)
+		}
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations a batch, want none", allocs)
+	}
+}
+
+// What both ends of a session do to a batch of packets, without TCP.
+func BenchmarkConn(b *testing.B) {
+	for _, size := range []int{64, 1400, 8948} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			conn := &scriptConn{}
+			c := testConn(b, conn)
+			batch := [][]byte{ipv4(size, 1), ipv4(size, 2), ipv4(size, 3), ipv4(size, 4)}
+			b.SetBytes(int64(size * len(batch)))
+			b.ReportAllocs()
+			for b.Loop() {
+				conn.written.Reset()
+				c.Send(batch)
+				conn.input = conn.written.Bytes()
+				if got, err := c.Receive(); len(got) != len(batch) || err != nil {
+					b.Fatalf("Receive = %d packets, %v", len(got), err)
+				}
+			}
+		})
+	}
+}

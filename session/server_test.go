@@ -1,0 +1,319 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// bench is a server whose clients come through pipes, so that it may run in a
+// bubble of synctest, where time is free.
+type bench struct {
+	*testing.T
+	*pipeListener
+	cfg    Config
+	device *memDevice
+	log    logged
+	stop   func()
+}
+
+// serve runs f with a server, in a bubble.
+func serve(t *testing.T, f func(b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg, device, log := testConfig(t)
+		b := &bench{T: t, pipeListener: newPipeListener(), cfg: cfg, device: device, log: log}
+		b.stop = run(t, func(ctx context.Context) error { return Serve(ctx, cfg, b) })
+		defer b.stop()
+		f(b)
+	})
+}
+
+// connect does a handshake as the C client does: no frame follows by itself.
+func (b *bench) connect() *Conn {
+	b.Helper()
+	conn := b.dial()
+	up, down, err := clientHandshake(conn, &b.cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := newConn(conn, testMTU, &charmCodec{up}, &charmCodec{down})
+	b.Cleanup(func() { c.Close(errStopped) })
+	return c
+}
+
+func (b *bench) send(c *Conn, packet []byte) {
+	b.Helper()
+	if err := c.Send([][]byte{packet}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// wantFrom waits for a packet of the server's device at a client.
+func (b *bench) wantFrom(c *Conn, packet []byte) {
+	b.Helper()
+	b.device.fromHost <- packet
+	for {
+		got, err := c.Receive()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if len(got) > 0 {
+			comparePackets(b.T, got, [][]byte{packet})
+			return
+		}
+	}
+}
+
+// exchange checks that c has the session.
+func (b *bench) exchange(c *Conn) {
+	b.Helper()
+	b.send(c, ipv4(100, 1))
+	b.device.want(b.T, ipv4(100, 1))
+	b.wantFrom(c, ipv4(200, 2))
+}
+
+// wantClosed waits for the server to close a connection without a byte.
+func wantClosed(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read %d bytes, %v; want the end", n, err)
+	}
+}
+
+func TestTakeOver(t *testing.T) {
+	serve(t, func(b *bench) {
+		// With no session, the handshake is enough.
+		first := b.connect()
+		b.log.wait(b.T, "Session established")
+		b.wantFrom(first, ipv4(50, 1))
+		b.exchange(first)
+
+		// With one, it is not.
+		second := b.connect()
+		synctest.Wait()
+		b.exchange(first)
+
+		// A frame is.
+		b.send(second, ipv4(60, 3))
+		b.log.wait(b.T, "Session established")
+		b.device.want(b.T, ipv4(60, 3))
+		b.exchange(second)
+		if reason := cause(b.log.wait(b.T, "Client disconnected")); reason != errReplaced {
+			b.Errorf("the first client is gone for %v", reason)
+		}
+		if _, err := first.Receive(); err != errPeerClosed {
+			b.Errorf("the first client sees %v", err)
+		}
+
+		// An empty frame is, too.
+		third := b.connect()
+		b.send(third, nil)
+		b.log.wait(b.T, "Session established")
+		b.exchange(third)
+
+		b.stop()
+		if _, err := third.Receive(); err != errPeerClosed {
+			b.Errorf("the server stops, and its client sees %v", err)
+		}
+	})
+}
+
+// A newcomer that proves nothing goes after a while, unless the session ends
+// before: then there is nothing to prove.
+func TestUnprovenNewcomer(t *testing.T) {
+	serve(t, func(b *bench) {
+		first := b.connect()
+		b.log.wait(b.T, "Session established")
+		b.exchange(first)
+
+		start := time.Now()
+		idle := b.connect()
+		var err error
+		for err == nil {
+			_, err = idle.Receive()
+		}
+		if err != errPeerClosed || time.Since(start) != proofTimeout {
+			b.Errorf("the newcomer sees %v after %v", err, time.Since(start))
+		}
+		go first.Receive() // takes the heartbeats
+		synctest.Wait()
+
+		heir := b.connect()
+		synctest.Wait()
+		first.Close(errStopped)
+		b.log.wait(b.T, "Session established")
+		b.log.wait(b.T, "Client disconnected")
+		b.exchange(heir)
+	})
+}
+
+// A recorded hello is worth nothing, and nor is a forged frame behind it.
+func TestReplay(t *testing.T) {
+	serve(t, func(b *bench) {
+		recorder := &tapped{Conn: b.dial()}
+		up, down, err := clientHandshake(recorder, &b.cfg)
+		if err != nil {
+			b.Fatal(err)
+		}
+		live := newConn(recorder, testMTU, &charmCodec{up}, &charmCodec{down})
+		defer live.Close(errStopped)
+		b.exchange(live)
+
+		replayer := b.dial()
+		go replayer.Write(recorder.sent.Bytes()[:helloSize])
+		wantClosed(b.T, replayer)
+		if err := cause(b.log.wait(b.T, "handshake failed")); !errors.Is(err, ErrReplayed) {
+			b.Errorf("the replay fails with %v", err)
+		}
+		b.exchange(live)
+
+		forger := b.connect()
+		forger.conn.Write(bytes.Repeat([]byte{16, 0}, 12))
+		if err := cause(b.log.wait(b.T, "newcomer dropped")); err != ErrCorrupted {
+			b.Errorf("the forger is dropped for %v", err)
+		}
+		b.exchange(live)
+	})
+}
+
+type tapped struct {
+	net.Conn
+	sent bytes.Buffer
+}
+
+func (c *tapped) Write(b []byte) (int, error) {
+	c.sent.Write(b)
+	return c.Conn.Write(b)
+}
+
+// Who only connects disturbs nobody, and does not stay.
+func TestSilentConnections(t *testing.T) {
+	serve(t, func(b *bench) {
+		live := b.connect()
+		b.exchange(live)
+
+		var silent []net.Conn
+		for range 100 {
+			silent = append(silent, b.dial())
+		}
+		synctest.Wait()
+		b.exchange(live)
+		for _, conn := range silent[maxPending:] {
+			wantClosed(b.T, conn) // no room: refused at once
+		}
+		start := time.Now()
+		for _, conn := range silent[:maxPending] {
+			wantClosed(b.T, conn)
+		}
+		if time.Since(start) != helloTimeout {
+			b.Errorf("silence is borne for %v", time.Since(start))
+		}
+		go live.Receive() // takes the heartbeat
+		synctest.Wait()
+		b.send(b.connect(), ipv4(30, 4))
+		b.device.want(b.T, ipv4(30, 4))
+	})
+}
+
+// A client that does not read blocks what is sent to it, and no more.
+func TestPeerStopsReading(t *testing.T) {
+	serve(t, func(b *bench) {
+		deaf := b.connect()
+		b.log.wait(b.T, "Session established")
+		b.device.fromHost <- ipv4(100, 1)
+		synctest.Wait() // the device's reader waits for the deaf client now
+		for i := range uint32(10) {
+			b.send(deaf, ipv4(100, i))
+			b.device.want(b.T, ipv4(100, i))
+		}
+		next := b.connect()
+		b.send(next, ipv4(70, 5))
+		b.device.want(b.T, ipv4(70, 5))
+		b.exchange(next)
+	})
+}
+
+func TestAcceptErrors(t *testing.T) {
+	serve(t, func(b *bench) {
+		for range 3 {
+			b.errs <- syscall.EMFILE
+		}
+		b.exchange(b.connect())
+	})
+}
+
+// What ends a server for good.
+func TestServeFails(t *testing.T) {
+	gone := errors.New("gone")
+	for name, tt := range map[string]struct {
+		do   func(b *pipeListener, d *memDevice)
+		want error
+	}{
+		"listener closed": {func(l *pipeListener, _ *memDevice) { l.Close() }, net.ErrClosed},
+		"device closed":   {func(_ *pipeListener, d *memDevice) { close(d.fromHost) }, io.ErrClosedPipe},
+		"device refuses": {func(l *pipeListener, d *memDevice) {
+			d.broken = gone
+			conn := l.dial()
+			up, down, _ := clientHandshake(conn, &Config{Key: testKey, Now: time.Now, Rand: bytes.NewReader(make([]byte, 32))})
+			c := newConn(conn, testMTU, &charmCodec{up}, &charmCodec{down})
+			defer c.Close(errStopped)
+			c.Send([][]byte{ipv4(40, 1)})
+		}, gone},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg, device, _ := testConfig(t)
+			l := newPipeListener()
+			done := make(chan error)
+			go func() { done <- Serve(t.Context(), cfg, l) }()
+			synctest.Wait()
+			tt.do(l, device)
+			if err := <-done; !errors.Is(err, tt.want) {
+				t.Errorf("%s: Serve = %v, want %v", name, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	for _, cfg := range []Config{{MTU: 1500}, {Device: newDevice()}, {Device: newDevice(), MTU: maxPacket + 1}} {
+		if err := Serve(t.Context(), cfg, newPipeListener()); err == nil {
+			t.Errorf("Serve accepts %+v", cfg)
+		}
+		if err := NewClient(cfg, "localhost", 1, 0).Run(t.Context()); err == nil {
+			t.Errorf("Run accepts %+v", cfg)
+		}
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	busy, err := Listen(t.Context(), Config{}, "127.0.0.1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	port := uint16(busy.Addr().(*net.TCPAddr).Port)
+	for _, tt := range []struct {
+		address string
+		port    uint16
+		want    string
+	}{
+		{"127.0.0.1", port, "another program listens on port"},
+		{"192.0.2.1", 0, "192.0.2.1 is no address of this host"},
+		{"[2001:db8::1]", 0, ""},
+	} {
+		if _, err := Listen(t.Context(), Config{}, tt.address, tt.port); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Listen(%q, %d): %v, want %q", tt.address, tt.port, err, tt.want)
+		}
+	}
+	if hint := listenHint(syscall.EACCES, "", 443); !strings.Contains(hint, "CAP_NET_BIND_SERVICE") {
+		t.Errorf("port 443 without a right to it: %q", hint)
+	}
+}
