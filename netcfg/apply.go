@@ -22,6 +22,17 @@ func (e *OpError) Error() string { return fmt.Sprintf("%s %s: %v", e.Op, e.Objec
 
 func (e *OpError) Unwrap() error { return e.Err }
 
+// UndoError says that a host could not be put back as it was.
+type UndoError struct {
+	Err error // all that went wrong, joined
+}
+
+func (e *UndoError) Error() string {
+	return fmt.Sprintf("the host could not be put back (dsvpn cleanup tries again): %v", e.Err)
+}
+
+func (e *UndoError) Unwrap() error { return e.Err }
+
 // Applied is what was done to a host and can be undone.
 type Applied struct {
 	log  *slog.Logger
@@ -68,7 +79,8 @@ func (a *Applied) perform(action Action) error {
 }
 
 // Undo takes back what was done, last step first. It goes on past errors and
-// joins them; a thing that is gone already is none. A second call does nothing.
+// returns them as an [*UndoError]; a thing that is gone already is none. A second
+// call does nothing.
 //
 // It takes no context on purpose: whatever ended the run must not end this.
 func (a *Applied) Undo() error {
@@ -76,13 +88,16 @@ func (a *Applied) Undo() error {
 	for _, u := range slices.Backward(a.done) {
 		err := u.do()
 		if err != nil && !gone(err) {
-			errs = append(errs, fmt.Errorf("undo: %w", &OpError{u.action.Op(), u.action.Object(), err}))
+			errs = append(errs, &OpError{"undo: " + u.action.Op(), u.action.Object(), err})
 			continue
 		}
 		a.log.Debug("undone", "step", u.action.String())
 	}
 	a.done = nil
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return &UndoError{errors.Join(errs...)}
+	}
+	return nil
 }
 
 // gone reports whether an error says that a thing to remove was not there.

@@ -1,6 +1,7 @@
 package netcfg
 
 import (
+	"fmt"
 	"net/netip"
 
 	"dsvpn/netcfg/link"
@@ -69,6 +70,29 @@ func (f Facts) interfaceWith(match func(netip.Prefix) bool) (string, netip.Prefi
 		}
 	}
 	return "", netip.Prefix{}, false
+}
+
+// UplinkNamed finds the interface that an operator means with its name, or with
+// an address that it has.
+func (f Facts) UplinkNamed(s string) (string, bool) {
+	if f.hasInterface(s) {
+		return s, true
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return "", false
+	}
+	name, _, ok := f.interfaceWith(func(p netip.Prefix) bool { return p.Addr() == a })
+	return name, ok
+}
+
+// FreeInterface is the name that the kernel gives the next tunnel interface.
+func (f Facts) FreeInterface() string {
+	for i := 0; ; i++ {
+		if name := fmt.Sprintf("tun%d", i); !f.hasInterface(name) {
+			return name
+		}
+	}
 }
 
 func (f Facts) hasInterface(name string) bool {

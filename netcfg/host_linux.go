@@ -1,6 +1,7 @@
 package netcfg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,3 +67,7 @@ func tablesInUse() ([]TableInUse, error) {
 	}
 	return used, nil
 }
+
+// Watch sends a value after addresses or routes of the host have changed, and
+// is closed when ctx is done.
+func Watch(ctx context.Context) (<-chan struct{}, error) { return link.Watch(ctx) }

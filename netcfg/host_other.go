@@ -3,6 +3,7 @@
 package netcfg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -22,4 +23,10 @@ func Probe(Config) (Facts, error) {
 // far.
 func Sweep(string, Plan, string) ([]string, error) {
 	return nil, fmt.Errorf("cleaning up a host with %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+// Watch tells about changes of addresses and routes, which it can on Linux
+// only so far.
+func Watch(context.Context) (<-chan struct{}, error) {
+	return nil, fmt.Errorf("watching the network with %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

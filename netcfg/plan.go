@@ -12,7 +12,8 @@ import (
 
 // Plan is what is to be done to a host, in this order.
 type Plan struct {
-	Steps []Step
+	Interface string // the tunnel interface
+	Steps     []Step
 	// Notes say what was left out or chosen, and why.
 	Notes []string
 	// Warnings say what will not work as the operator may expect.
@@ -57,7 +58,7 @@ func (c Config) wantsFirewall() bool {
 // an error if the host has something that stands in the way, or lacks
 // something that the tunnel cannot do without.
 func MakePlan(cfg Config, facts Facts) (Plan, error) {
-	var p Plan
+	p := Plan{Interface: cfg.Interface}
 	if err := checkAddresses(cfg, facts, &p); err != nil {
 		return Plan{}, err
 	}

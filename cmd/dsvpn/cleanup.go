@@ -2,11 +2,19 @@ package main
 
 import (
 	"context"
-	"errors"
+
+	"dsvpn/netcfg"
 )
 
-// cleanup removes what a crashed process has left behind for the interface
-// of that name, or for all where it is empty.
-func (p *program) cleanup(_ context.Context, _ string) error {
-	return errors.New("not wired yet")
+// cleanup removes what processes that were killed have left on this host, and
+// nothing that belongs to one that is running.
+func (p *program) cleanup(context.Context) error {
+	removed, err := netcfg.Sweep("", netcfg.Plan{}, defaultStateDir)
+	for _, what := range removed {
+		p.log.Info("removed", "what", what)
+	}
+	if err == nil && len(removed) == 0 {
+		p.log.Info("nothing to clean up")
+	}
+	return err
 }

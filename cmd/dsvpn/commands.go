@@ -124,24 +124,20 @@ func (p *program) checkCommand(ctx context.Context, args []string) error {
 	return p.check(ctx, wanted)
 }
 
-// cleanupCommand reads the arguments of cleanup: the name of an interface, or
-// none for all of them, whatever DSVPN_TUN says.
+// cleanupCommand reads the arguments of cleanup, which are flags only.
 func (p *program) cleanupCommand(ctx context.Context, args []string) error {
-	given, err := split(args, []option{tunWord}, logFlags)
+	given, err := split(args, nil, logFlags)
 	if err != nil {
 		return err
 	}
 	var o options
-	if err := o.apply([]option{tunWord}, given, nil); err != nil {
-		return err
-	}
 	if err := o.apply(logFlags, given, p.env); err != nil {
 		return err
 	}
 	p.startLog(o)
 	ctx, stop := withSignals(ctx, p.log)
 	defer stop()
-	return p.cleanup(ctx, o.Net.Interface)
+	return p.cleanup(ctx)
 }
 
 // demoCommand reads the arguments of demo.

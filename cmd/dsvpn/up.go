@@ -3,11 +3,169 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
+	"dsvpn/netcfg"
 	"dsvpn/session"
+	"dsvpn/tun"
 )
 
-// up brings a tunnel up, and takes it down when ctx ends.
-func (p *program) up(_ context.Context, _ options, _ session.Key) error {
-	return errors.New("not wired yet")
+// up brings a tunnel up, and takes it down when ctx ends. Everything that can
+// be found wrong is found before the host changes, which is from the opening
+// of the interface on.
+func (p *program) up(ctx context.Context, o options, key session.Key) error {
+	facts, err := netcfg.Probe(o.Net)
+	if err != nil {
+		return err
+	}
+	plan, err := p.plan(&o, facts)
+	if err != nil {
+		return err
+	}
+	if o.DryRun {
+		return p.printPlan(o, plan)
+	}
+	p.explain(plan)
+	peer, err := p.newPeer(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer peer.close()
+
+	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	p.log.Info(fmt.Sprintf("Interface: [%s]", dev.Name()))
+	o.Net.Interface = dev.Name()
+	if plan, err = netcfg.MakePlan(o.Net, facts); err != nil {
+		return err
+	}
+	return p.during(ctx, o, dev, plan, func(ctx context.Context) error {
+		return peer.run(ctx, session.Config{
+			Key: key, Device: dev, MTU: o.Net.MTU,
+			Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
+		})
+	})
+}
+
+// plan settles what the options leave to the host, and makes the plan for an
+// interface that does not exist yet.
+func (p *program) plan(o *options, facts netcfg.Facts) (netcfg.Plan, error) {
+	if o.External != "" && o.Net.Role == netcfg.Server {
+		if name, ok := facts.UplinkNamed(o.External); ok {
+			o.Net.Uplink = name
+		} else {
+			p.log.Info("EXTERNAL is neither an interface nor an address of this host: ignored", "value", o.External)
+		}
+	}
+	cfg := o.Net
+	if cfg.Interface == tun.Auto {
+		cfg.Interface = facts.FreeInterface()
+	}
+	return netcfg.MakePlan(cfg, facts)
+}
+
+// printPlan answers --dry-run: what would be done, as one would type it.
+func (p *program) printPlan(o options, plan netcfg.Plan) error {
+	p.explain(plan)
+	name := plan.Interface
+	return p.print(fmt.Sprintf("ip tuntap add dev %[1]s mode tun\nip link set dev %[1]s mtu %[2]d\n%[3]s", name, o.Net.MTU, plan))
+}
+
+func (p *program) explain(plan netcfg.Plan) {
+	for _, note := range plan.Notes {
+		p.log.Info(note)
+	}
+	for _, warning := range plan.Warnings {
+		p.log.Warn(warning)
+	}
+}
+
+// during applies a plan, runs a function, and takes back what the plan did and
+// the interface, however that ended.
+func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, run func(context.Context) error) (err error) {
+	removed, err := netcfg.Sweep(o.Net.Interface, plan, o.Net.StateDir)
+	for _, what := range removed {
+		p.log.Info("removed what a former run had left", "what", what)
+	}
+	if err != nil {
+		return err
+	}
+	applied, err := netcfg.Apply(ctx, plan, p.log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// The kernel takes its time to remove an interface: that goes on while
+		// the rest is undone. Packets that miss it meet the unreachable route.
+		closed := make(chan error, 1)
+		go func() { closed <- dev.Close() }()
+		undoErr := errors.Join(applied.Undo(), <-closed)
+		if undoErr == nil {
+			p.log.Info("routes, rules and addresses are removed: the host is as it was")
+		}
+		p.log.Info("Done.")
+		err = errors.Join(err, undoErr)
+	}()
+	return run(ctx)
+}
+
+// peer is this end of the session: a server or a client.
+type peer struct {
+	run   func(context.Context, session.Config) error
+	close func()
+}
+
+// newPeer prepares an end of the session as far as that goes without the
+// tunnel: a server listens, a client resolves the name of its server.
+func (p *program) newPeer(ctx context.Context, o options) (peer, error) {
+	if o.Net.Role == netcfg.Client {
+		return p.newClient(ctx, o), nil
+	}
+	cfg := session.Config{Mark: o.Net.Mark, Logger: p.log}
+	l, err := session.Listen(ctx, cfg, o.Address, o.Port)
+	if err != nil {
+		return peer{}, err
+	}
+	p.log.Info("listening", "address", l.Addr())
+	return peer{
+		run:   func(ctx context.Context, cfg session.Config) error { return session.Serve(ctx, cfg, l) },
+		close: func() { l.Close() },
+	}, nil
+}
+
+func (p *program) newClient(ctx context.Context, o options) peer {
+	return peer{
+		run: func(ctx context.Context, cfg session.Config) error {
+			client := session.NewClient(cfg, o.Server, o.Port, o.ReconnectLimit)
+			p.follow(ctx, client)
+			return client.Run(ctx)
+		},
+		close: func() {},
+	}
+}
+
+// settle is how long the network is given to come to rest after a change: one
+// move of an uplink is a handful of events.
+const settle = 250 * time.Millisecond
+
+// follow tells the client about changes of the host's network, until ctx ends.
+func (p *program) follow(ctx context.Context, client *session.Client) {
+	changes, err := netcfg.Watch(ctx)
+	if err != nil {
+		p.log.Warn("changes of the network are noticed by time-outs only", "err", err)
+		return
+	}
+	go func() {
+		for range changes {
+			select {
+			case <-time.After(settle):
+				client.NetworkChanged()
+			case <-ctx.Done():
+			}
+		}
+	}()
 }

@@ -5,7 +5,7 @@ const usage = `Usage of DSVPN:
     dsvpn client KEY SERVER [PORT] [TUN] [LOCAL] [REMOTE] [GATEWAY]
     dsvpn keygen FILE
     dsvpn check [server|client]
-    dsvpn cleanup [TUN]
+    dsvpn cleanup
     dsvpn demo
     dsvpn version
     dsvpn help [COMMAND]
@@ -118,12 +118,11 @@ The arguments and flags are those of the server and the client, none required.
 `
 
 const cleanupUsage = `Usage of the DSVPN cleanup:
-    dsvpn cleanup [FLAG...] [TUN]
+    dsvpn cleanup [FLAG...]
 
 Removes the routes, rules and firewall tables that a killed process has left
-behind, and nothing that is not DSVPN's own.
-
-    TUN         the tunnel interface that it was (all of them)
+behind and puts sysctls back. What belongs to a running process, or is not
+DSVPN's own, stays. A start does the same.
 
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)

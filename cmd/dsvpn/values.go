@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"dsvpn/netcfg"
+	"dsvpn/tun"
 )
 
 // Each function here turns one word into one value. Its error says what is
@@ -127,35 +128,17 @@ func parseHost(s string) (string, error) {
 	return s, nil
 }
 
-// isAddr wants the zone of an address, where there is one, to be an interface.
+// isAddr looks at the zone as well, which netip takes as it is.
 func isAddr(s string) bool {
 	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return false
-	}
-	_, err = parseInterface(a.Zone())
-	return err == nil
+	return err == nil && !strings.ContainsFunc(a.Zone(), notInHostName)
 }
 
 func notInHostName(r rune) bool {
 	return !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(" /@%[]", r)
 }
 
-// parseInterface accepts what the kernel accepts as the name of an interface.
-func parseInterface(s string) (string, error) {
-	const maxName = 15 // IFNAMSIZ without the terminating zero
-	switch {
-	case len(s) > maxName:
-		return "", fmt.Errorf("an interface name has at most %d bytes: this one has %d", maxName, len(s))
-	case s == "." || s == ".." || strings.ContainsFunc(s, notInInterfaceName):
-		return "", errors.New("is not the name of an interface")
-	}
-	return s, nil
-}
-
-func notInInterfaceName(r rune) bool {
-	return !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(" /:%", r)
-}
+func parseInterface(s string) (string, error) { return s, tun.CheckName(s) }
 
 // noCongestion is how to say that the host's algorithm stays.
 const noCongestion = "none"
