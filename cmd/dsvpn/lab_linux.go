@@ -108,9 +108,9 @@ func runQuietly(name string, args ...string) error {
 	return nil
 }
 
-// startServer starts a server, and waits until it listens.
+// startServer starts a server, and waits until its host is set up.
 func (t *trial) startServer(args ...string) (*process, error) {
-	return t.start(t.server, "Interface: [", append([]string{"server", t.key()}, args...)...)
+	return t.start(t.server, "waiting for a client", append([]string{"server", t.key()}, args...)...)
 }
 
 // startClient starts a client, and waits until it is connected.

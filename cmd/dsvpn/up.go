@@ -130,9 +130,11 @@ func (p *program) newPeer(ctx context.Context, o options) (peer, error) {
 	if err != nil {
 		return peer{}, err
 	}
-	p.log.Info("listening", "address", l.Addr())
 	return peer{
-		run:   func(ctx context.Context, cfg session.Config) error { return session.Serve(ctx, cfg, l) },
+		run: func(ctx context.Context, cfg session.Config) error {
+			p.log.Info("waiting for a client", "address", l.Addr())
+			return session.Serve(ctx, cfg, l)
+		},
 		close: func() { l.Close() },
 	}, nil
 }

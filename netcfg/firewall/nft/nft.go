@@ -75,12 +75,24 @@ func table(iface string) *nftables.Table {
 	return &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(iface)}
 }
 
-// add buffers the messages that make the table for a policy.
-func add(conn *nftables.Conn, p firewall.Policy) *nftables.Table {
-	t := conn.AddTable(table(p.Interface))
-	// There is no "delete if it exists": adding first makes deleting safe.
-	conn.DelTable(t)
-	conn.AddTable(t)
+// commit sends the messages that fill buffers, as one transaction.
+//
+// The kernel makes whoever closes a netfilter socket wait until rules that
+// were deleted are freed, some 10 ms. Nobody needs to wait for that, so the
+// socket is closed on the side.
+func commit(fill func(*nftables.Conn)) error {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return err
+	}
+	fill(conn)
+	err = conn.Flush()
+	go conn.CloseLasting()
+	return err
+}
+
+// addRules buffers the messages that fill a new table.
+func addRules(conn *nftables.Conn, t *nftables.Table, p firewall.Policy) {
 	policy := nftables.ChainPolicyAccept
 	comment := userdata.AppendString(nil, userdata.TypeComment, mark)
 	for _, c := range chains(p) {
@@ -94,30 +106,32 @@ func add(conn *nftables.Conn, p firewall.Policy) *nftables.Table {
 			conn.AddRule(rule)
 		}
 	}
-	return t
 }
 
 // Install programs a policy, in place of an older one for its interface.
 func (Firewall) Install(p firewall.Policy) error {
-	conn, err := nftables.New()
-	if err != nil {
+	t := table(p.Interface)
+	err := commit(func(conn *nftables.Conn) {
+		conn.CreateTable(t)
+		addRules(conn, t, p)
+	})
+	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	add(conn, p)
-	return conn.Flush()
+	return commit(func(conn *nftables.Conn) {
+		conn.DelTable(t)
+		conn.AddTable(t)
+		addRules(conn, t, p)
+	})
 }
 
 // Remove deletes the table of an interface, if there is one.
 func (Firewall) Remove(iface string) error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
+	err := commit(func(conn *nftables.Conn) { conn.DelTable(table(iface)) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	conn.DelTable(table(iface))
-	if err := conn.Flush(); !errors.Is(err, unix.ENOENT) {
-		return err
-	}
-	return nil
+	return err
 }
 
 // Owned lists the interfaces that have a table of ours.
@@ -177,12 +191,10 @@ func (Firewall) Script(p firewall.Policy) string { return script(p) }
 // deletes it in the same batch: the kernel checks it all, and at no moment is
 // any of it in force.
 func (Firewall) Probe() error {
-	conn, err := nftables.New()
-	if err != nil {
-		return err
-	}
-	p := probePolicy
-	p.Interface = fmt.Sprintf("probe-%d", os.Getpid())
-	conn.DelTable(add(conn, p))
-	return conn.Flush()
+	t := table(fmt.Sprintf("probe-%d", os.Getpid()))
+	return commit(func(conn *nftables.Conn) {
+		conn.AddTable(t)
+		addRules(conn, t, probePolicy)
+		conn.DelTable(t)
+	})
 }
