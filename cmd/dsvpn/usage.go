@@ -77,17 +77,17 @@ Flags may stand before, between and after the arguments; -- ends them.
                                 off     it goes past the tunnel
     --tunnel6 PREFIX          the /96 that makes IPv6 addresses of the tunnel's
                               IPv4 addresses (64:ff9b::/96)
+    --mark NUMBER             of the tunnel's own connection, which stays outside
+                              of it (42069)
+    --congestion NAME         TCP congestion control (bbr); none changes nothing
     --dry-run                 print what would be done, do nothing
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)
 
 Flags for the client, which a server ignores:
 
-    --mark NUMBER             of the packets that stay outside the tunnel
-                              (42069)
-    --table NUMBER            the routing table that leads into it (42069)
+    --table NUMBER            the routing table that leads into the tunnel (42069)
     --rule-priority NUMBER    of the first of two policy rules (31000)
-    --congestion NAME         TCP congestion control (bbr); none changes nothing
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
 
