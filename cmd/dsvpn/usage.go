@@ -86,7 +86,7 @@ Flags may stand before, between and after the arguments; -- ends them.
 
 Flags for the client, which a server ignores:
 
-    --table NUMBER            the routing table that leads into the tunnel (42069)
+    --table NUMBER            the routing table into the tunnel (42069)
     --rule-priority NUMBER    of the first of two policy rules (31000)
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
