@@ -10,8 +10,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// programs are what this test binary is when it runs under their names.
+var programs = map[string]func(){"dsvpn": main}
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"dsvpn": main})
+	testscript.Main(m, programs)
 }
 
 // TestScript runs the transcripts in testdata/script. Each is a session at a

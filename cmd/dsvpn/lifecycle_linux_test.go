@@ -1,0 +1,346 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"dsvpn/netcfg"
+	"dsvpn/netcfg/netlab"
+	"dsvpn/netcfg/netlab/netlabtest"
+)
+
+// interrupted is the program, which sends itself a signal when it logs a line:
+//
+//	dsvpn-interrupted LINE SIGNAL ARGUMENT...
+//
+// It logs each step, up and down, so each line is another step. When it is up
+// it sends itself SIGTERM, so that there are lines of the way down, too.
+func interrupted() {
+	line, err1 := strconv.Atoi(os.Args[1])
+	signal, err2 := strconv.Atoi(os.Args[2])
+	if err := errors.Join(err1, err2); err != nil {
+		panic(err)
+	}
+	p := &program{stdin: os.Stdin, stdout: os.Stdout, env: environment{},
+		stderr: &tripwire{to: os.Stderr, line: line, signal: syscall.Signal(signal)}}
+	os.Exit(p.run(context.Background(), append(os.Args[3:], "--log-level", "debug")))
+}
+
+func init() { programs["dsvpn-interrupted"] = interrupted }
+
+// tripwire sends a signal to its own process when a certain line is written.
+type tripwire struct {
+	to     io.Writer
+	line   int
+	signal syscall.Signal
+
+	mu sync.Mutex
+	n  int
+}
+
+// tripped is what a tripped wire adds to the output.
+const tripped = "(tripped)\n"
+
+func (w *tripwire) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.to.Write(b)
+	if w.n++; w.n == w.line {
+		io.WriteString(w.to, tripped)
+		syscall.Kill(os.Getpid(), w.signal)
+		if w.signal == syscall.SIGKILL {
+			select {}
+		}
+	}
+	if text := string(b); strings.Contains(text, "Connected") || strings.Contains(text, "waiting for a client") {
+		syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	}
+	return len(b), nil
+}
+
+// run runs the program on a host to its end, with a signal at a line of its
+// log. It reports whether it came to that line.
+func (t *trial) run(h *netlab.Host, line int, signal syscall.Signal, args ...string) (reached bool, log string, err error) {
+	exe, err := exec.LookPath("dsvpn-interrupted")
+	if err != nil {
+		return false, "", err
+	}
+	cmd := exec.Command(exe, append([]string{strconv.Itoa(line), strconv.Itoa(int(signal))}, args...)...)
+	out, err := h.CombinedOutput(cmd)
+	return strings.Contains(string(out), tripped), string(out), err
+}
+
+// state is a snapshot without what the kernel adds to an interface in its own
+// time or by chance: link-local addresses, and routes that follow from IPv6
+// addresses.
+func state(t *testing.T, h *netlab.Host) []string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(netlabtest.Snapshot(t, h)) {
+		if strings.Contains(line, " fe80:") || strings.HasPrefix(line, "route ip6") && strings.Contains(line, "Protocol=kernel") {
+			continue
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func wantState(t *testing.T, what string, h *netlab.Host, want []string) {
+	t.Helper()
+	if diff := cmp.Diff(want, state(t, h)); diff != "" {
+		t.Errorf("%s: host %s differs (-want +got):\n%s", what, h.Name(), diff)
+	}
+}
+
+// addForeignRules adds policy rules that equal those of a client in all but the
+// protocol, as another VPN may have them.
+func addForeignRules(h *netlab.Host) error {
+	return h.Do(func() error {
+		suppress, lookup := netlink.NewRule(), netlink.NewRule()
+		suppress.Priority, suppress.Table, suppress.SuppressPrefixlen = netcfg.DefaultRulePriority, unix.RT_TABLE_MAIN, 0
+		lookup.Priority, lookup.Table = netcfg.DefaultRulePriority+1, netcfg.DefaultTable
+		lookup.Mark, lookup.Invert = netcfg.DefaultMark, true
+		var errs []error
+		for _, r := range []*netlink.Rule{suppress, lookup} {
+			for _, r.Family = range []int{unix.AF_INET, unix.AF_INET6} {
+				r.Protocol = unix.RTPROT_STATIC
+				errs = append(errs, netlink.RuleAdd(r))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// ends are the two programs, each with the host that it runs on, on trials
+// where the other one, if it needs it, is up.
+func ends(t *testing.T) map[string]func(t *testing.T) (*trial, *netlab.Host, []string) {
+	return map[string]func(t *testing.T) (*trial, *netlab.Host, []string){
+		"client": func(t *testing.T) (*trial, *netlab.Host, []string) {
+			tr := newTestTrial(t)
+			startServer(t, tr)
+			check(t, addForeignRules(tr.client))
+			return tr, tr.client, []string{"client", tr.key(), serverIP}
+		},
+		"server": func(t *testing.T) (*trial, *netlab.Host, []string) {
+			tr := newTestTrial(t)
+			return tr, tr.server, []string{"server", tr.key()}
+		},
+	}
+}
+
+// A signal to stop, at whatever moment, ends in success and a host as it was.
+func TestSignalAtEveryStep(t *testing.T) {
+	for name, prepare := range ends(t) {
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+			t.Run(fmt.Sprintf("%s/%v", name, signal), func(t *testing.T) {
+				t.Parallel()
+				tr, host, args := prepare(t)
+				before := state(t, host)
+				for line := 1; ; line++ {
+					reached, log, err := tr.run(host, line, signal, args...)
+					if err != nil {
+						t.Errorf("line %d: %v\n%s", line, err, log)
+					}
+					wantState(t, fmt.Sprintf("%v at line %d", signal, line), host, before)
+					if t.Failed() {
+						t.Fatal(log)
+					}
+					if !reached {
+						wantManySteps(t, line, log)
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// wantManySteps guards against a test of no steps.
+func wantManySteps(t *testing.T, lines int, log string) {
+	t.Helper()
+	if up, down := strings.Count(log, " done "), strings.Count(log, " undone "); lines < 10 || up < 4 || down < 4 {
+		t.Errorf("only %d lines, %d steps up and %d down:\n%s", lines, up, down, log)
+	}
+}
+
+// A kill, at whatever moment, leaves nothing that a cleanup does not remove.
+func TestKillAtEveryStepThenCleanup(t *testing.T) {
+	for name, prepare := range ends(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr, host, args := prepare(t)
+			before := state(t, host)
+			for line := 1; ; line++ {
+				reached, log, _ := tr.run(host, line, syscall.SIGKILL, args...)
+				if out, err := host.CombinedOutput(exec.Command(tr.exe, "cleanup")); err != nil {
+					t.Fatalf("cleanup: %v\n%s", err, out)
+				}
+				wantState(t, fmt.Sprintf("kill at line %d and cleanup", line), host, before)
+				if t.Failed() {
+					t.Fatal(log)
+				}
+				if !reached {
+					wantManySteps(t, line, log)
+					return
+				}
+			}
+		})
+	}
+}
+
+// A start after a kill, at whatever moment that was, leads to the same state as
+// a first start: exactly one of everything.
+func TestKillAtEveryStepThenStart(t *testing.T) {
+	for name, prepare := range ends(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tr, host, args := prepare(t)
+			until := map[string]string{"client": "Connected", "server": "waiting for a client"}[name]
+			before := state(t, host)
+			up := func() *process {
+				p, err := tr.start(host, until, args...)
+				check(t, err)
+				return p
+			}
+			first := up()
+			want := state(t, host)
+			check(t, first.stop(syscall.SIGTERM))
+			for line := 1; ; line++ {
+				reached, log, _ := tr.run(host, line, syscall.SIGKILL, args...)
+				again := up()
+				wantState(t, fmt.Sprintf("kill at line %d and start", line), host, want)
+				check(t, again.stop(syscall.SIGTERM))
+				wantState(t, fmt.Sprintf("kill at line %d, start and stop", line), host, before)
+				if t.Failed() {
+					t.Fatal(log)
+				}
+				if !reached {
+					return
+				}
+			}
+		})
+	}
+}
+
+// A client that is killed while it is up leaves its host closed, for IPv4 and
+// IPv6, until a cleanup opens it or a new client takes over.
+func TestKilledClientLeaksNothing(t *testing.T) {
+	t.Parallel()
+	tr := newTestTrial(t)
+	check(t, addForeignRules(tr.client))
+	startServer(t, tr)
+	// A server on the way that forwards for everybody: nothing but the client's
+	// own host is there to stop a leak.
+	check(t, tr.server.SetSysctl("net.ipv6.conf.all.forwarding", "1"))
+	before := state(t, tr.client)
+	client, err := tr.startClient()
+	check(t, err)
+	check(t, client.stop(syscall.SIGKILL))
+	for _, address := range []string{internetIP + ":9", serverUplinkIP + ":443", "[" + internetIP6 + "]:9"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := tr.client.Dial(ctx, "tcp", address)
+		cancel()
+		if !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("connect to %s after the client was killed: %v, want it refused: %v", address, err, syscall.EHOSTUNREACH)
+		}
+	}
+	out, err := tr.client.CombinedOutput(exec.Command(tr.exe, "cleanup"))
+	if err != nil || !strings.Contains(string(out), "42069") {
+		t.Errorf("cleanup: %v, and it does not say what it removed:\n%s", err, out)
+	}
+	wantState(t, "kill and cleanup", tr.client, before)
+}
+
+// What somebody deletes while the program is up is no error when it stops. An
+// interface that is gone ends it.
+func TestThingsRemovedByHand(t *testing.T) {
+	netlabtest.Need(t, "ip", "nft")
+	for _, command := range []string{
+		"ip rule del priority 31001 protocol 69", "ip -6 rule del priority 31000 protocol 69",
+		"ip route flush table 42069", "ip -6 route flush table 42069",
+		"ip addr flush dev tun0", "ip link set tun0 down", "nft delete table inet dsvpn-tun0",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			tr := newTunnel(t)
+			out, err := tr.client.CombinedOutput(exec.Command("sh", "-c", command))
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		})
+	}
+	for _, end := range []string{"client", "server"} {
+		t.Run("interface of the "+end, func(t *testing.T) {
+			t.Parallel()
+			tr := newTestTrial(t)
+			wantHostsUnchanged(t, tr)
+			processes := map[string]*process{"server": startServer(t, tr), "client": startClient(t, tr)}
+			host := map[string]*netlab.Host{"server": tr.server, "client": tr.client}[end]
+			check(t, host.DelLink("tun0"))
+			p := processes[end]
+			check(t, p.await("Done.", startTimeout))
+			<-p.done
+			if exit, ok := errors.AsType[*exec.ExitError](p.err); !ok || exit.ExitCode() != exitError {
+				t.Errorf("ended with %v, want exit code %d", p.err, exitError)
+			}
+			if !p.log.contains("tun0 was removed") {
+				t.Errorf("the log does not name the reason:\n%s", p.log.String())
+			}
+		})
+	}
+}
+
+// A dry run prints and changes nothing, not even for a moment that a snapshot
+// could miss: it is there with the host watched.
+func TestDryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	tr := newTestTrial(t)
+	for host, args := range map[*netlab.Host][]string{
+		tr.client: {"client", tr.key(), serverIP},
+		tr.server: {"server", tr.key()},
+	} {
+		before := state(t, host)
+		ctx, cancel := context.WithCancel(t.Context())
+		var changes <-chan struct{}
+		check(t, host.Do(func() (err error) {
+			changes, err = netcfg.Watch(ctx)
+			return err
+		}))
+		out, err := host.Output(exec.Command(tr.exe, append(args, "--dry-run")...))
+		if err != nil || !strings.Contains(string(out), "ip addr add 192.168.192.") {
+			t.Errorf("dry run of the %s: %v\n%s", args[0], err, out)
+		}
+		wantState(t, "dry run", host, before)
+		cancel()
+		for range changes {
+			t.Errorf("the dry run of the %s changed addresses or routes", args[0])
+		}
+	}
+}
+
+// A second client on the same table gets an error that names the first, and
+// changes nothing.
+func TestSecondClient(t *testing.T) {
+	t.Parallel()
+	tr := newTunnel(t)
+	before := state(t, tr.client)
+	out, err := tr.client.CombinedOutput(exec.Command(tr.exe, "client", tr.key(), serverIP, "443", "tun1", "10.0.9.1", "10.0.9.2"))
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitError || !strings.Contains(string(out), "tun0") {
+		t.Errorf("second client: %v, want an error that names tun0:\n%s", err, out)
+	}
+	wantState(t, "second client", tr.client, before)
+}
