@@ -37,6 +37,7 @@ type trial struct {
 	exe string // the program
 
 	listeners []net.Listener
+	processes []*process
 }
 
 // Addresses on the lab's cables, all of them for documentation (RFC 5737).
@@ -93,8 +94,16 @@ func (t *trial) build() (err error) {
 
 func (t *trial) key() string { return filepath.Join(t.dir, "vpn.key") }
 
-// close ends what runs on the hosts, and the hosts.
+// close ends what runs on the hosts, and the hosts. Programs that are still up
+// are stopped first, since they keep former values of sysctls in a file.
 func (t *trial) close() error {
+	for _, p := range t.processes {
+		select {
+		case <-p.done:
+		default:
+			p.stop(syscall.SIGTERM)
+		}
+	}
 	for _, l := range t.listeners {
 		l.Close()
 	}
@@ -129,6 +138,7 @@ func (t *trial) start(h *netlab.Host, until string, args ...string) (*process, e
 	if err := h.Start(p.cmd); err != nil {
 		return nil, err
 	}
+	t.processes = append(t.processes, p)
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.done)

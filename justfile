@@ -1,0 +1,48 @@
+# What people do with this repository, a recipe each.
+
+# Show the recipes.
+default:
+    @just --list
+
+# Build the static program.
+build:
+    CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o dsvpn ./cmd/dsvpn
+
+# Run all tests. As root they use network namespaces; without, those are skipped.
+test *args:
+    go test ./... {{args}}
+
+# Show a server and a client at work on this machine, in throw-away namespaces.
+demo *args:
+    go run ./cmd/dsvpn demo {{args}}
+
+# Measure start, stop, throughput and memory (as root), and the cipher.
+bench:
+    go test -run '^$' -bench StartStop -benchtime 30x ./cmd/dsvpn
+    go test -run '^$' -bench Throughput -benchtime 5x ./cmd/dsvpn
+    go test -run '^$' -bench . ./session/...
+
+# Fuzz every target for a while, such as `just fuzz 10m`.
+fuzz time='1m':
+    for package in $(go list ./...); do \
+        for target in $(go test -list '^Fuzz' $package | grep '^Fuzz'); do \
+            go test -run '^$' -fuzz "^$target\$" -fuzztime {{time}} $package || exit 1; \
+        done; \
+    done
+
+# Look for what compilers do not complain about.
+lint:
+    gofmt -l .
+    go vet ./...
+    go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+# Build for every system.
+cross:
+    for target in $(go tool dist list | grep -E '^(linux|darwin|freebsd|netbsd|openbsd|dragonfly)/'); do \
+        echo $target; \
+        CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build -o /dev/null ./cmd/dsvpn || exit 1; \
+    done
+
+# Build the container image: the static program and nothing else.
+image: build
+    podman build -t dsvpn .
