@@ -36,7 +36,8 @@ func serve(t *testing.T, f func(b *bench)) {
 	})
 }
 
-// connect does a handshake as the C client does: no frame follows by itself.
+// connect does a handshake as the C client does: no frame follows by itself,
+// and no heartbeat ever.
 func (b *bench) connect() *Conn {
 	b.Helper()
 	conn := b.dial()
@@ -45,6 +46,7 @@ func (b *bench) connect() *Conn {
 		b.Fatal(err)
 	}
 	c := newConn(conn, testMTU, &charmCodec{up}, &charmCodec{down})
+	c.heartbeat.Stop()
 	b.Cleanup(func() { c.Close(errStopped) })
 	return c
 }
