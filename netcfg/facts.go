@@ -22,6 +22,11 @@ type Facts struct {
 	Firewalls []FirewallFact
 
 	Sysctls map[string]SysctlFact
+
+	// StrictUplinks are the interfaces with an IPv4 default route on which
+	// the kernel drops packets that it would answer on another way (rp_filter
+	// is 1 there or for all).
+	StrictUplinks []string
 }
 
 // TableInUse is a routing table that leads into the tunnel of a client of ours

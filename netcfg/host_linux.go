@@ -44,10 +44,24 @@ func Probe(cfg Config) (Facts, error) {
 		}
 		f.Sysctls[name] = SysctlFact{Value: value, Writable: sysctl.Writable(name)}
 	}
+	f.StrictUplinks = strictUplinks(f.Uplinks)
 	if cfg.wantsFirewall() {
 		f.Firewalls = []FirewallFact{{FirewallNFT, firewalls[FirewallNFT].Probe()}}
 	}
 	return f, nil
+}
+
+// strictUplinks finds the uplinks with strict reverse-path filtering. The
+// kernel takes the larger of the values for the interface and for all.
+func strictUplinks(uplinks []link.Uplink) (strict []string) {
+	all, _ := sysctl.Read("net.ipv4.conf.all.rp_filter")
+	for _, u := range uplinks {
+		own, _ := sysctl.Read("net/ipv4/conf/" + u.Interface + "/rp_filter")
+		if u.Family == link.IPv4 && max(all, own) == "1" && !slices.Contains(strict, u.Interface) {
+			strict = append(strict, u.Interface)
+		}
+	}
+	return strict
 }
 
 // tablesInUse finds the tables with a route of ours into an interface. Such a

@@ -159,6 +159,10 @@ func (p *Plan) client(cfg Config, facts Facts) error {
 				t.Table, t.Interface)
 		}
 	}
+	for _, name := range facts.StrictUplinks {
+		p.warn("strict reverse-path filtering on %[1]s drops the server's answers, unless the server is in the network of %[1]s: "+
+			"sysctl -w net.ipv4.conf.%[1]s.rp_filter=2 (and .all.) makes it loose", name)
+	}
 	p.congestion(cfg, facts)
 	if err := p.firewall(cfg, facts, nil); err != nil {
 		return err

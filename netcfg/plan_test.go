@@ -114,6 +114,7 @@ func TestMakePlan(t *testing.T) {
 		{"client-no-uplink", config(Client), facts(noUplink), ""},
 		{"client-read-only", config(Client), facts(readOnlyOff), ""},
 		{"client-overlap", config(Client), facts(addr("192.168.192.77/24")), ""},
+		{"client-strict-uplink", config(Client), facts(func(f *Facts) { f.StrictUplinks = []string{"eth0"} }), ""},
 		{"client-point-to-point", config(Client, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},
 		{"server", config(Server), facts(), ""},
 		{"server-tunnel6", config(Server, tunnel6), facts(), ""},

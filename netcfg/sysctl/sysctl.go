@@ -19,7 +19,14 @@ const root = "/proc/sys/"
 // without privileges.
 var ErrReadOnly = errors.New("cannot be written on this host")
 
-func path(name string) string { return root + strings.ReplaceAll(name, ".", "/") }
+// path is where a parameter is. With slashes in the place of dots, as sysctl(8)
+// takes them too, names of interfaces may have dots.
+func path(name string) string {
+	if strings.Contains(name, "/") {
+		return root + name
+	}
+	return root + strings.ReplaceAll(name, ".", "/")
+}
 
 // Read is the value of a parameter such as "net.ipv4.ip_forward".
 func Read(name string) (string, error) {
