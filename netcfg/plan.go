@@ -136,7 +136,7 @@ func (p *Plan) forwarding(cfg Config, facts Facts) error {
 		p.note("%s is 1 already", sysctlForward)
 		return nil
 	case !now.Writable:
-		return fmt.Errorf("%s is %s and cannot be written: set it on the host, or for a container with "+
+		return fmt.Errorf("%s is %s and cannot be written: run as root, or set it for a container with "+
 			"--sysctl %[1]s=1 (in Kubernetes: securityContext.sysctls of the pod)", sysctlForward, orUnknown(now.Value))
 	}
 	// Also where it is 1 already: another tunnel of ours may have set it, and

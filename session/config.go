@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Device is where packets come from and go to: the tunnel interface. Reading
-// and writing may happen at the same time.
+// Device is where packets come from and go to: the tunnel interface. One
+// goroutine reads while another writes; there are never two of a kind.
 type Device interface {
 	// ReadBatch waits for a packet and then takes all that are there, but no
 	// more than len(bufs). Packet i is bufs[i][:sizes[i]].

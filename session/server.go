@@ -123,10 +123,11 @@ func (s *server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
-	for _, c := range append(s.waiting, s.session.Load()) {
-		if c != nil {
-			c.Close(errStopped)
-		}
+	if c := s.session.Load(); c != nil {
+		c.Close(errStopped)
+	}
+	for _, c := range s.waiting {
+		c.Close(errStopped)
 	}
 	for conn := range s.conns {
 		conn.Close()
@@ -178,9 +179,11 @@ func logRefusal(log *slog.Logger, err error) {
 func (s *server) admit(c *Conn) *time.Timer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.session.Load() == nil {
+	switch {
+	case s.stopped: // and its connection closed, as it will notice
+	case s.session.Load() == nil:
 		s.activate(c)
-	} else {
+	default:
 		s.waiting = append(s.waiting, c)
 	}
 	return time.AfterFunc(proofTimeout, func() {

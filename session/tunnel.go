@@ -24,6 +24,10 @@ type tunnel struct {
 	// session.
 	session atomic.Pointer[Conn]
 
+	// writing keeps a session that is being replaced and its successor from
+	// writing to the device at the same time.
+	writing sync.Mutex
+
 	stop   context.CancelCauseFunc // ends the run
 	reader sync.WaitGroup
 
@@ -101,7 +105,7 @@ func (t *tunnel) readDevice() error {
 func (t *tunnel) receive(c *Conn, packets [][]byte) error {
 	for {
 		if len(packets) > 0 {
-			if err := t.cfg.Device.WriteBatch(packets); err != nil {
+			if err := t.writeDevice(packets); err != nil {
 				err = fmt.Errorf("write to device: %w", err)
 				t.fail(err)
 				return err
@@ -112,6 +116,12 @@ func (t *tunnel) receive(c *Conn, packets [][]byte) error {
 			return err
 		}
 	}
+}
+
+func (t *tunnel) writeDevice(packets [][]byte) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	return t.cfg.Device.WriteBatch(packets)
 }
 
 // tune sets the socket options of a connection. One that is refused leaves a

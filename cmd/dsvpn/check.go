@@ -139,6 +139,9 @@ func (r *report) server(ctx context.Context, o options) {
 		r.verdict(fmt.Errorf("name of the server: %w", err), "")
 		return
 	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
 	r.ok("the server is at %v", addrs)
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(o.Server, strconv.Itoa(int(o.Port))))
