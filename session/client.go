@@ -54,7 +54,7 @@ func (c *Client) Resolve(ctx context.Context) ([]netip.Addr, error) {
 // Run connects, connects again when the session ends, and so on, until ctx is
 // done and it returns nil, until the limit is reached and it returns a
 // [*GaveUpError], or until the device fails. It closes its connection before
-// it returns. It must not run twice at a time.
+// it returns; the device stays open. It must not run twice at a time.
 func (c *Client) Run(ctx context.Context) error {
 	cfg, err := c.cfg.complete()
 	if err != nil {

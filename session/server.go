@@ -29,7 +29,7 @@ const (
 
 // Serve serves the clients that come to l, one at a time, until ctx is done
 // and it returns nil, or until the device or the listener fails. It closes l
-// and all connections before it returns.
+// and all connections before it returns; the device stays open.
 //
 // The latest client that has proved itself has the session. Without a session
 // the handshake is proof enough. With one, since a handshake may be a replay

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"syscall"
@@ -318,4 +319,27 @@ func TestListenErrors(t *testing.T) {
 	if hint := listenHint(syscall.EACCES, "", 443); !strings.Contains(hint, "CAP_NET_BIND_SERVICE") {
 		t.Errorf("port 443 without a right to it: %q", hint)
 	}
+}
+
+// A port scan is no news, a client with a wrong key is.
+func TestRefusalLevels(t *testing.T) {
+	serve(t, func(b *bench) {
+		for _, tt := range []struct {
+			sent  []byte
+			level slog.Level
+		}{
+			{nil, slog.LevelDebug},
+			{make([]byte, helloSize-1), slog.LevelInfo},
+			{make([]byte, helloSize), slog.LevelInfo},
+		} {
+			conn := b.dial()
+			if len(tt.sent) > 0 {
+				conn.Write(tt.sent)
+			}
+			conn.Close()
+			if r := b.log.wait(b.T, "handshake failed"); r.Level != tt.level {
+				b.Errorf("%d bytes are logged as %v: %v", len(tt.sent), r.Level, cause(r))
+			}
+		}
+	})
 }
