@@ -333,6 +333,7 @@ func TestRefusalLevels(t *testing.T) {
 			{make([]byte, helloSize), slog.LevelInfo},
 		} {
 			conn := b.dial()
+			synctest.Wait() // the server reads
 			if len(tt.sent) > 0 {
 				conn.Write(tt.sent)
 			}
