@@ -26,7 +26,7 @@ bench:
 fuzz time='1m':
     for package in $(go list ./...); do \
         for target in $(go test -list '^Fuzz' $package | grep '^Fuzz'); do \
-            go test -run '^$' -fuzz "^$target\$" -fuzztime {{time}} $package || exit 1; \
+            go test -run '^$' -fuzz "^$target\$" -fuzztime {{time}} -fuzzminimizetime 20x $package || exit 1; \
         done; \
     done
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"dsvpn/netcfg"
 	"dsvpn/session"
@@ -27,11 +26,11 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 		return p.printPlan(o, plan)
 	}
 	p.explain(plan)
-	peer, err := p.newPeer(ctx, o)
+	end, err := p.newEnd(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer peer.close()
+	defer end.close()
 
 	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU)
 	if err != nil {
@@ -43,12 +42,11 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	if plan, err = netcfg.MakePlan(o.Net, facts); err != nil {
 		return err
 	}
-	return p.during(ctx, o, dev, plan, func(ctx context.Context) error {
-		return peer.run(ctx, session.Config{
-			Key: key, Device: dev, MTU: o.Net.MTU,
-			Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
-		})
+	end.prepare(ctx, session.Config{
+		Key: key, Device: dev, MTU: o.Net.MTU,
+		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
 	})
+	return p.during(ctx, o, dev, plan, end.run)
 }
 
 // plan settles what the options leave to the host, and makes the plan for an
@@ -111,63 +109,4 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		err = errors.Join(err, undoErr)
 	}()
 	return run(ctx)
-}
-
-// peer is this end of the session: a server or a client.
-type peer struct {
-	run   func(context.Context, session.Config) error
-	close func()
-}
-
-// newPeer prepares an end of the session as far as that goes without the
-// tunnel: a server listens, a client resolves the name of its server.
-func (p *program) newPeer(ctx context.Context, o options) (peer, error) {
-	if o.Net.Role == netcfg.Client {
-		return p.newClient(ctx, o), nil
-	}
-	cfg := session.Config{Mark: o.Net.Mark, Logger: p.log}
-	l, err := session.Listen(ctx, cfg, o.Address, o.Port)
-	if err != nil {
-		return peer{}, err
-	}
-	return peer{
-		run: func(ctx context.Context, cfg session.Config) error {
-			p.log.Info("waiting for a client", "address", l.Addr())
-			return session.Serve(ctx, cfg, l)
-		},
-		close: func() { l.Close() },
-	}, nil
-}
-
-func (p *program) newClient(ctx context.Context, o options) peer {
-	return peer{
-		run: func(ctx context.Context, cfg session.Config) error {
-			client := session.NewClient(cfg, o.Server, o.Port, o.ReconnectLimit)
-			p.follow(ctx, client)
-			return client.Run(ctx)
-		},
-		close: func() {},
-	}
-}
-
-// settle is how long the network is given to come to rest after a change: one
-// move of an uplink is a handful of events.
-const settle = 250 * time.Millisecond
-
-// follow tells the client about changes of the host's network, until ctx ends.
-func (p *program) follow(ctx context.Context, client *session.Client) {
-	changes, err := netcfg.Watch(ctx)
-	if err != nil {
-		p.log.Warn("changes of the network are noticed by time-outs only", "err", err)
-		return
-	}
-	go func() {
-		for range changes {
-			select {
-			case <-time.After(settle):
-				client.NetworkChanged()
-			case <-ctx.Done():
-			}
-		}
-	}()
 }

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"dsvpn/netcfg"
+	"dsvpn/session"
+)
+
+// end is one end of a session: a server or a client.
+type end interface {
+	// prepare does what is better done before the host is set up.
+	prepare(context.Context, session.Config)
+	// run keeps sessions until ctx is done.
+	run(context.Context) error
+	close()
+}
+
+// newEnd makes an end as far as that goes without a tunnel interface. Neither
+// changes the host.
+func (p *program) newEnd(ctx context.Context, o options) (end, error) {
+	if o.Net.Role == netcfg.Client {
+		return &clientEnd{o: o, log: p.log}, nil
+	}
+	l, err := session.Listen(ctx, session.Config{Mark: o.Net.Mark, Logger: p.log}, o.Address, o.Port)
+	if err != nil {
+		return nil, err
+	}
+	return &serverEnd{l: l, log: p.log}, nil
+}
+
+type serverEnd struct {
+	l   net.Listener
+	cfg session.Config
+	log *slog.Logger
+}
+
+func (s *serverEnd) prepare(_ context.Context, cfg session.Config) { s.cfg = cfg }
+
+func (s *serverEnd) run(ctx context.Context) error {
+	s.log.Info("waiting for a client", "address", s.l.Addr())
+	return session.Serve(ctx, s.cfg, s.l)
+}
+
+func (s *serverEnd) close() { s.l.Close() }
+
+type clientEnd struct {
+	o      options
+	client *session.Client
+	log    *slog.Logger
+}
+
+// firstResolve is how long the start waits for the name of the server. Without
+// an answer it goes on, and tries again when it connects.
+const firstResolve = 2 * time.Second
+
+// prepare resolves the name of the server while the host's own resolver still
+// reaches its name servers. One that runs on the host, such as
+// systemd-resolved, does not mark its packets, so that later they go into the
+// tunnel, which cannot come up without them. The client then uses this answer.
+func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
+	c.client = session.NewClient(cfg, c.o.Server, c.o.Port, c.o.ReconnectLimit)
+	ctx, cancel := context.WithTimeout(ctx, firstResolve)
+	defer cancel()
+	if _, err := c.client.Resolve(ctx); err != nil {
+		c.log.Warn("the name of the server is not known yet", "err", err)
+	}
+}
+
+func (c *clientEnd) run(ctx context.Context) error {
+	c.follow(ctx)
+	return c.client.Run(ctx)
+}
+
+func (c *clientEnd) close() {}
+
+// settle is how long the network is given to come to rest after a change: one
+// move of an uplink is a handful of events.
+const settle = 250 * time.Millisecond
+
+// follow tells the client about changes of the host's network, until ctx ends.
+func (c *clientEnd) follow(ctx context.Context) {
+	changes, err := netcfg.Watch(ctx)
+	if err != nil {
+		c.log.Warn("changes of the network are noticed by time-outs only", "err", err)
+		return
+	}
+	go func() {
+		for range changes {
+			select {
+			case <-time.After(settle):
+				c.client.NetworkChanged()
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() == nil { // events were lost
+			c.client.NetworkChanged()
+			c.follow(ctx)
+		}
+	}()
+}
