@@ -22,12 +22,12 @@ const (
 
 // Client keeps a session to one server. It is made by [NewClient].
 type Client struct {
-	cfg       Config
-	server    string // a name, or an IP address
-	port      uint16
-	limit     int
-	resolver  *resolver
-	hostAddrs func() ([]net.Addr, error) // of this host
+	cfg      Config
+	server   string // a name, or an IP address
+	port     uint16
+	limit    int
+	resolver *resolver
+	source   func(server string) (net.IP, error) // see sourceFor
 
 	mu    sync.Mutex
 	round context.CancelCauseFunc // ends the present attempt, with its pause
@@ -40,8 +40,8 @@ type Client struct {
 func NewClient(cfg Config, server string, port uint16, limit int) *Client {
 	return &Client{
 		cfg: cfg, server: server, port: port, limit: limit,
-		resolver:  newResolver(cfg.Mark),
-		hostAddrs: net.InterfaceAddrs,
+		resolver: newResolver(cfg.Mark),
+		source:   sourceFor(cfg.Mark),
 	}
 }
 
@@ -81,7 +81,7 @@ func (c *Client) connectForever(ctx context.Context, t *tunnel) error {
 		if err == nil {
 			failed = 0
 			lived := c.hold(ctx, t, conn)
-			if lived >= settled || conn.Err() == errAddressGone {
+			if lived >= settled || conn.Err() == errPathChanged {
 				pause.reset()
 			}
 		} else if round.Err() == nil {
@@ -204,36 +204,41 @@ func (c *Client) setConn(conn *Conn) {
 }
 
 // NetworkChanged tells the client that addresses or routes of this host have
-// changed. If the local address of the session is gone, or if there is no
-// session, the client connects again at once, where it would wait for
-// something to time out.
+// changed. If the system would now reach the server from another address than
+// that of the session, or if there is no session, the client connects again at
+// once, where it would wait for something to time out.
 func (c *Client) NetworkChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.conn != nil:
-		if c.gone(c.conn.LocalAddr()) {
-			c.conn.Close(errAddressGone)
+		if c.moved(c.conn.LocalAddr(), c.conn.RemoteAddr()) {
+			c.conn.Close(errPathChanged)
 		}
 	case c.round != nil:
 		c.round(errNetworkChanged)
 	}
 }
 
-// gone reports whether this host has lost an address. In doubt it has not.
-func (c *Client) gone(local net.Addr) bool {
+// moved reports whether a connection from another address would be made now.
+// While there is no way to the server it has not: the old one may come back.
+func (c *Client) moved(local, server net.Addr) bool {
+	source, err := c.source(server.String())
 	tcp, ok := local.(*net.TCPAddr)
-	if !ok || tcp.IP.IsLoopback() {
-		return false
-	}
-	addrs, err := c.hostAddrs()
-	if err != nil {
-		return false
-	}
-	for _, addr := range addrs {
-		if network, ok := addr.(*net.IPNet); ok && network.IP.Equal(tcp.IP) {
-			return false
+	return err == nil && ok && !source.Equal(tcp.IP)
+}
+
+// sourceFor returns a function that asks the system for the source address of
+// packets to a server. Connecting a UDP socket sends nothing: it only looks up
+// the route, here that of packets with the mark.
+func sourceFor(mark uint32) func(server string) (net.IP, error) {
+	dialer := net.Dialer{Control: markControl(mark)}
+	return func(server string) (net.IP, error) {
+		conn, err := dialer.Dial("udp", server)
+		if err != nil {
+			return nil, err
 		}
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).IP, nil
 	}
-	return true
 }

@@ -211,19 +211,17 @@ func TestNetworkChanged(t *testing.T) {
 	serverDevice.want(t, ipv4(99, 1))
 }
 
-func TestGone(t *testing.T) {
+func TestMoved(t *testing.T) {
 	client := NewClient(Config{}, "", 0, 0)
-	client.hostAddrs = func() ([]net.Addr, error) {
-		return []net.Addr{&net.IPNet{IP: net.IPv4(192, 0, 2, 7), Mask: net.CIDRMask(24, 32)}}, nil
-	}
-	for addr, want := range map[string]bool{"192.0.2.7:1": false, "192.0.2.8:1": true, "[2001:db8::1]:1": true, "127.0.0.9:1": false} {
-		if got := client.gone(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))); got != want {
-			t.Errorf("gone(%s) = %v", addr, got)
+	server := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443}
+	for addr, want := range map[string]bool{"127.0.0.1": false, "127.0.0.2": true, "192.0.2.7": true} {
+		if got := client.moved(&net.TCPAddr{IP: net.ParseIP(addr), Port: 1}, server); got != want {
+			t.Errorf("moved(%s) = %v", addr, got)
 		}
 	}
-	client.hostAddrs = func() ([]net.Addr, error) { return nil, syscall.ENOBUFS }
-	if client.gone(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 8)}) {
-		t.Error("an address is gone since they cannot be listed")
+	client.source = func(string) (net.IP, error) { return nil, syscall.ENETUNREACH }
+	if client.moved(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 8)}, server) {
+		t.Error("a connection counts as moved while there is no way to the server")
 	}
 }
 

@@ -34,7 +34,7 @@ var (
 	errPeerClosed     = errors.New("closed by the peer")
 	errReplaced       = errors.New("replaced by a newer connection")
 	errUnproven       = fmt.Errorf("no frame within %v, while another session is active", proofTimeout)
-	errAddressGone    = errors.New("this host no longer has the local address of the connection")
+	errPathChanged    = errors.New("this host now reaches the server from another address")
 	errNetworkChanged = errors.New("the network of this host changed")
 	errStopped        = errors.New("stopped")
 )
