@@ -35,8 +35,11 @@ func (e *UndoError) Unwrap() error { return e.Err }
 
 // Applied is what was done to a host and can be undone.
 type Applied struct {
-	log  *slog.Logger
-	done []undo
+	log    *slog.Logger
+	facts  Facts           // that the plan was made from
+	tried  map[string]bool // the steps, as commands
+	done   []undo
+	mended map[string]bool // what Guard has put back once
 }
 
 type undo struct {
@@ -48,7 +51,7 @@ type undo struct {
 // ctx is done, it takes back what was done and returns the cause, joined with
 // what went wrong on the way back. The error of a step is an [*OpError].
 func Apply(ctx context.Context, plan Plan, log *slog.Logger) (*Applied, error) {
-	a := &Applied{log: log}
+	a := &Applied{log: log, facts: plan.facts, tried: map[string]bool{}, mended: map[string]bool{}}
 	for _, s := range plan.Steps {
 		if ctx.Err() != nil {
 			return nil, errors.Join(context.Cause(ctx), a.Undo())
@@ -67,15 +70,32 @@ func Apply(ctx context.Context, plan Plan, log *slog.Logger) (*Applied, error) {
 }
 
 func (a *Applied) perform(action Action) error {
+	a.tried[action.String()] = true
 	p, ok := action.(performer)
 	if !ok {
 		return fmt.Errorf("on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 	}
 	do, err := p.do()
-	if do != nil {
+	if do == nil {
+		return err
+	}
+	// What stands in the place of an earlier thing takes its place here, too:
+	// undoing that one would take away the new one.
+	earlier := slices.IndexFunc(a.done, func(u undo) bool { return replaces(action, u.action) })
+	if earlier < 0 {
 		a.done = append(a.done, undo{action, do})
+	} else {
+		a.done[earlier] = undo{action, do}
 	}
 	return err
+}
+
+// replaces reports whether an action puts something in the place of what
+// another one did.
+func replaces(a, b Action) bool {
+	x, ok1 := a.(InstallFirewall)
+	y, ok2 := b.(InstallFirewall)
+	return ok1 && ok2 && x.Kind == y.Kind && x.Policy.Interface == y.Policy.Interface
 }
 
 // Undo takes back what was done, last step first. It goes on past errors and

@@ -51,6 +51,16 @@ func Probe(cfg Config) (Facts, error) {
 	return f, nil
 }
 
+// refresh reads again what may change while a tunnel is up.
+func (f Facts) refresh() (Facts, error) {
+	uplinks, err := link.Uplinks()
+	if err != nil {
+		return f, err
+	}
+	f.Uplinks, f.StrictUplinks = uplinks, strictUplinks(uplinks)
+	return f, nil
+}
+
 // strictUplinks finds the uplinks with strict reverse-path filtering. The
 // kernel takes the larger of the values for the interface and for all.
 func strictUplinks(uplinks []link.Uplink) (strict []string) {
@@ -82,6 +92,6 @@ func tablesInUse() ([]TableInUse, error) {
 	return used, nil
 }
 
-// Watch sends a value after addresses or routes of the host have changed, and
-// is closed when ctx is done.
+// Watch sends a value after the network of the host has changed, and is closed
+// when ctx is done. Changes that come faster than they are taken are one value.
 func Watch(ctx context.Context) (<-chan struct{}, error) { return link.Watch(ctx) }

@@ -30,3 +30,5 @@ func Sweep(string, Plan, string) ([]string, error) {
 func Watch(context.Context) (<-chan struct{}, error) {
 	return nil, fmt.Errorf("watching the network with %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
+
+func (f Facts) refresh() (Facts, error) { return f, errors.ErrUnsupported }

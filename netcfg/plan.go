@@ -14,6 +14,7 @@ import (
 type Plan struct {
 	Interface string // the tunnel interface
 	Steps     []Step
+	facts     Facts // that it was made from
 	// Notes say what was left out or chosen, and why.
 	Notes []string
 	// Warnings say what will not work as the operator may expect.
@@ -58,7 +59,7 @@ func (c Config) wantsFirewall() bool {
 // an error if the host has something that stands in the way, or lacks
 // something that the tunnel cannot do without.
 func MakePlan(cfg Config, facts Facts) (Plan, error) {
-	p := Plan{Interface: cfg.Interface}
+	p := Plan{Interface: cfg.Interface, facts: facts}
 	if err := checkAddresses(cfg, facts, &p); err != nil {
 		return Plan{}, err
 	}

@@ -52,3 +52,22 @@ func adopt(err error, remove func() error) (func() error, error) {
 	}
 	return remove, nil
 }
+
+func (s AddAddress) mend() (bool, error) { return missing(s.Add()) }
+
+func (s AddRoute) mend() (bool, error) { return missing(s.Add()) }
+
+func (s AddRule) mend() (bool, error) { return missing(s.Add()) }
+
+// missing tells from the answer to adding a thing whether it was missing.
+func missing(err error) (bool, error) {
+	if errors.Is(err, link.ErrExists) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s SetUp) mend() (bool, error) {
+	was, err := link.SetUp(s.Interface)
+	return err == nil && !was, err
+}

@@ -16,6 +16,8 @@ type end interface {
 	prepare(context.Context, session.Config)
 	// run keeps sessions until ctx is done.
 	run(context.Context) error
+	// networkChanged is told of changes of the host's network.
+	networkChanged()
 	close()
 }
 
@@ -45,6 +47,8 @@ func (s *serverEnd) run(ctx context.Context) error {
 	return session.Serve(ctx, s.cfg, s.l)
 }
 
+func (s *serverEnd) networkChanged() {} // clients come from wherever they come
+
 func (s *serverEnd) close() { s.l.Close() }
 
 type clientEnd struct {
@@ -70,35 +74,8 @@ func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
 	}
 }
 
-func (c *clientEnd) run(ctx context.Context) error {
-	c.follow(ctx)
-	return c.client.Run(ctx)
-}
+func (c *clientEnd) run(ctx context.Context) error { return c.client.Run(ctx) }
+
+func (c *clientEnd) networkChanged() { c.client.NetworkChanged() }
 
 func (c *clientEnd) close() {}
-
-// settle is how long the network is given to come to rest after a change: one
-// move of an uplink is a handful of events.
-const settle = 250 * time.Millisecond
-
-// follow tells the client about changes of the host's network, until ctx ends.
-func (c *clientEnd) follow(ctx context.Context) {
-	changes, err := netcfg.Watch(ctx)
-	if err != nil {
-		c.log.Warn("changes of the network are noticed by time-outs only", "err", err)
-		return
-	}
-	go func() {
-		for range changes {
-			select {
-			case <-time.After(settle):
-				c.client.NetworkChanged()
-			case <-ctx.Done():
-			}
-		}
-		if ctx.Err() == nil { // events were lost
-			c.client.NetworkChanged()
-			c.follow(ctx)
-		}
-	}()
-}

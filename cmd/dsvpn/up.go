@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"dsvpn/netcfg"
 	"dsvpn/session"
@@ -46,7 +47,7 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 		Key: key, Device: dev, MTU: o.Net.MTU,
 		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
 	})
-	return p.during(ctx, o, dev, plan, end.run)
+	return p.during(ctx, o, dev, plan, end)
 }
 
 // plan settles what the options leave to the host, and makes the plan for an
@@ -82,9 +83,9 @@ func (p *program) explain(plan netcfg.Plan) {
 	}
 }
 
-// during applies a plan, runs a function, and takes back what the plan did and
-// the interface, however that ended.
-func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, run func(context.Context) error) (err error) {
+// during applies a plan, runs an end of the session while the host is guarded,
+// and takes back what the plan did and the interface, however that ended.
+func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, end end) (err error) {
 	removed, err := netcfg.Sweep(o.Net.Interface, plan, o.Net.StateDir)
 	for _, what := range removed {
 		p.log.Info("removed what a former run had left", "what", what)
@@ -108,5 +109,14 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		p.log.Info("Done.")
 		err = errors.Join(err, undoErr)
 	}()
-	return run(ctx)
+	guarded, stop := context.WithCancel(ctx)
+	var guard sync.WaitGroup
+	guard.Go(func() {
+		if err := applied.Guard(guarded, o.Net, end.networkChanged); err != nil {
+			p.log.Warn("nobody watches over the host", "err", err)
+		}
+	})
+	defer guard.Wait() // before the host is put back
+	defer stop()
+	return end.run(ctx)
 }

@@ -3,53 +3,46 @@ package link
 import (
 	"context"
 	"fmt"
+	"sync"
 
-	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
-// Watch sends a value after addresses or routes of the host have changed.
-// Changes that come faster than they are taken are one value. The channel is
-// closed when ctx is done, or when the kernel has dropped events because they
-// came too fast.
+// Watch sends a value after interfaces, addresses, routes, policy rules or
+// nftables of the host have changed. Changes that come faster than they are
+// taken are one value. The channel is closed when ctx is done.
 func Watch(ctx context.Context) (<-chan struct{}, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	addrs := make(chan netlink.AddrUpdate)
-	routes := make(chan netlink.RouteUpdate)
-	ignore := func(error) {} // an error ends the subscription, which closes its channel
-	err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: ignore})
+	network, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
+		unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)
 	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("watch addresses: %w", err)
+		return nil, fmt.Errorf("watch the network: %w", err)
 	}
-	err = netlink.RouteSubscribeWithOptions(routes, ctx.Done(), netlink.RouteSubscribeOptions{ErrorCallback: ignore})
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("watch routes: %w", err)
+	sockets := []*nl.NetlinkSocket{network}
+	// A kernel without nftables has nothing to watch there.
+	if filter, err := nl.Subscribe(unix.NETLINK_NETFILTER, unix.NFNLGRP_NFTABLES); err == nil {
+		sockets = append(sockets, filter)
 	}
 	changed := make(chan struct{}, 1)
+	var readers sync.WaitGroup
+	for _, s := range sockets {
+		context.AfterFunc(ctx, s.Close)
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				// What the message says does not matter, and an error says that
+				// messages were lost, which is a change too.
+				s.Receive()
+				select {
+				case changed <- struct{}{}:
+				default: // one is waiting already
+				}
+			}
+		})
+	}
 	go func() {
-		defer close(changed)
-		for addrs != nil || routes != nil {
-			var ok bool
-			select {
-			case _, ok = <-addrs:
-				if !ok {
-					addrs = nil
-				}
-			case _, ok = <-routes:
-				if !ok {
-					routes = nil
-				}
-			}
-			if !ok {
-				cancel() // half a subscription is none: end the other half too
-				continue
-			}
-			select {
-			case changed <- struct{}{}:
-			default: // one is waiting already
-			}
-		}
+		readers.Wait()
+		close(changed)
 	}()
 	return changed, nil
 }

@@ -1,0 +1,131 @@
+package netcfg
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// mender is an action that can be made good when somebody has undone it.
+type mender interface {
+	// mend does again what is missing, and reports whether anything was.
+	mend() (missing bool, err error)
+}
+
+const (
+	// settle is how long the host is given to come to rest after a change: one
+	// move of an uplink, or one reload of a firewall, is a handful of events.
+	settle = 200 * time.Millisecond
+	// patience is the longest pause between two repairs. Pauses double up to
+	// it while somebody goes on taking away what is put back.
+	patience = 30 * time.Second
+	// peace is how long nothing of ours must be taken away for a repair to
+	// count as a new one.
+	peace = 10 * time.Second
+)
+
+// Guard keeps the host as the plan wants it until ctx is done. What somebody
+// else takes away is put back; when default routes change, the plan is made
+// anew and the host follows it. After each change of the network, changed is
+// called.
+//
+// It must end before Undo is called.
+func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
+	events, err := Watch(ctx)
+	if err != nil {
+		return err
+	}
+	var (
+		pause = settle
+		last  time.Time // of a repair
+	)
+	for range events {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+		a.follow(cfg)
+		if a.mend() {
+			pause, last = min(2*pause, patience), time.Now()
+		} else if time.Since(last) > peace {
+			pause = settle
+		}
+		changed()
+	}
+	return nil
+}
+
+// follow makes the plan anew from the host's present default routes, and
+// changes what is different.
+func (a *Applied) follow(cfg Config) {
+	facts, err := a.facts.refresh()
+	if err != nil {
+		a.log.Debug("facts not read", "err", err)
+		return
+	}
+	plan, err := MakePlan(cfg, facts)
+	if err != nil {
+		// Such as no default route for now: what there is stays.
+		a.log.Debug("no new plan", "err", err)
+		return
+	}
+	a.facts = facts
+	if err := a.update(plan); err != nil {
+		a.log.Warn("the host does not follow a change of its network", "err", err)
+	}
+}
+
+// update turns the host from the plan that is applied to another: first comes
+// what is new, then goes what is no longer wanted.
+func (a *Applied) update(plan Plan) error {
+	var errs []error
+	wanted := map[string]bool{}
+	for _, s := range plan.Steps {
+		wanted[s.String()] = true
+		if a.tried[s.String()] {
+			continue
+		}
+		a.log.Info("the network has changed", "now", s.Op()+" "+s.Object())
+		if err := a.perform(s.Action); err != nil && !s.Optional {
+			errs = append(errs, &OpError{s.Op(), s.Object(), err})
+		}
+	}
+	a.tried = wanted
+	a.done = slices.DeleteFunc(a.done, func(u undo) bool {
+		if wanted[u.action.String()] {
+			return false
+		}
+		if err := u.do(); err != nil && !gone(err) {
+			errs = append(errs, &OpError{"undo: " + u.action.Op(), u.action.Object(), err})
+		}
+		return true
+	})
+	return errors.Join(errs...)
+}
+
+// mend puts back what is missing of what was done, and reports whether
+// anything was.
+func (a *Applied) mend() (any bool) {
+	for _, u := range a.done {
+		m, ok := u.action.(mender)
+		if !ok {
+			continue
+		}
+		missing, err := m.mend()
+		if gone(err) {
+			return any // the interface is: the device ends the run
+		}
+		any = any || missing
+		name := u.action.Op() + " " + u.action.Object()
+		switch {
+		case err != nil:
+			a.log.Warn("what somebody removed cannot be put back: "+name, "err", err)
+		case missing && !a.mended[name]:
+			a.mended[name] = true
+			a.log.Warn("somebody removed it, it is put back (said once): " + name)
+		}
+	}
+	return any
+}
