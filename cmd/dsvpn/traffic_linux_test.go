@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -130,6 +131,12 @@ func eventually(t testing.TB, what string, holds func() bool) {
 			t.Fatalf("within %v it did not happen that %s", patience, what)
 		}
 	}
+}
+
+// raceDetector reports whether the tests, and so the program, run with it.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // atOnce runs functions side by side, and fails the test for their errors.
@@ -356,7 +363,7 @@ func TestPing(t *testing.T) {
 func TestTransfer(t *testing.T) {
 	t.Parallel()
 	size := int64(1 << 30)
-	if testing.Short() {
+	if testing.Short() || raceDetector() { // which makes the program many times slower
 		size = 64 << 20
 	}
 	tr := newTunnel(t)
@@ -373,7 +380,7 @@ func TestManyConnections(t *testing.T) {
 	t.Parallel()
 	const count = 50
 	size := int64(4 << 20)
-	if testing.Short() {
+	if testing.Short() || raceDetector() {
 		size = 512 << 10
 	}
 	tr := newTunnel(t)
