@@ -106,6 +106,13 @@ type Config struct {
 	RulePriority int    // of the first of two policy rules
 	Congestion   string // TCP congestion control for the host, such as "bbr"; empty leaves it as it is
 
+	// KeepInbound lets what the host answers to connections from outside leave
+	// by the uplink instead of the tunnel.
+	KeepInbound bool
+	// OperatorAddr is where the operator works from, if that is another host:
+	// they are warned when the tunnel would cut them off.
+	OperatorAddr netip.Addr
+
 	// StateDir keeps the former values of sysctls, so that a crash does not
 	// lose them. Empty means that they live in memory only.
 	StateDir string

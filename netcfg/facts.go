@@ -52,6 +52,7 @@ type SysctlFact struct {
 const (
 	sysctlForward    = "net.ipv4.ip_forward"
 	sysctlCongestion = "net.ipv4.tcp_congestion_control"
+	sysctlValidMark  = "net.ipv4.conf.all.src_valid_mark"
 )
 
 // uplink is the preferred default route of a family.
@@ -98,6 +99,16 @@ func (f Facts) FreeInterface() string {
 			return name
 		}
 	}
+}
+
+// awayFrom reports whether an address is that of a host outside the networks
+// that this host is connected to, so that packets to it take the tunnel.
+func (f Facts) awayFrom(a netip.Addr) bool {
+	if !a.IsValid() || a.IsLoopback() {
+		return false
+	}
+	_, _, near := f.interfaceWith(func(p netip.Prefix) bool { return p.Contains(a.WithZone("")) })
+	return !near
 }
 
 func (f Facts) hasInterface(name string) bool {

@@ -37,7 +37,7 @@ func Probe(cfg Config) (Facts, error) {
 		f.NewIPv6 = err == nil && disabled == "0"
 	}
 	f.Sysctls = map[string]SysctlFact{}
-	for _, name := range []string{sysctlForward, sysctlCongestion} {
+	for _, name := range []string{sysctlForward, sysctlCongestion, sysctlValidMark} {
 		value, err := sysctl.Read(name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return f, fmt.Errorf("read sysctl %s: %w", name, err)

@@ -136,6 +136,7 @@ func ways(t *testing.T) map[string]Config {
 		"client":         config(Client, stored),
 		"client-tunnel6": config(Client, stored, tunnel6),
 		"client-off6":    config(Client, stored, off6),
+		"client-inbound": config(Client, stored, keepInbound),
 		"server":         config(Server, stored),
 		"server-tunnel6": config(Server, stored, tunnel6),
 		"point-to-point": config(Client, stored, pointToPoint),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"dsvpn/netcfg/firewall"
@@ -122,7 +123,7 @@ func (p *Plan) server(cfg Config, facts Facts) error {
 		forward.Source6 = cfg.Prefix6
 		forward.Block6 = cfg.IPv6 == IPv6Block
 	}
-	if err := p.firewall(cfg, facts, forward); err != nil {
+	if err := p.firewall(cfg, facts, firewall.Policy{Forward: forward}); err != nil {
 		return err
 	}
 	p.addInterface(cfg, facts)
@@ -160,17 +161,45 @@ func (p *Plan) client(cfg Config, facts Facts) error {
 				t.Table, t.Interface)
 		}
 	}
-	for _, name := range facts.StrictUplinks {
-		p.warn("strict reverse-path filtering on %[1]s drops the server's answers, unless the server is in the network of %[1]s: "+
-			"sysctl -w net.ipv4.conf.%[1]s.rp_filter=2 (and .all.) makes it loose", name)
-	}
 	p.congestion(cfg, facts)
-	if err := p.firewall(cfg, facts, nil); err != nil {
+	if err := p.firewall(cfg, facts, firewall.Policy{Bypass: p.bypass(cfg, facts)}); err != nil {
 		return err
 	}
 	p.addInterface(cfg, facts)
 	p.addRoutes(cfg, facts)
 	return nil
+}
+
+// bypass keeps connections outside the tunnel that cannot or should not go
+// through it.
+func (p *Plan) bypass(cfg Config, facts Facts) firewall.Bypass {
+	b := firewall.Bypass{Mark: cfg.Mark}
+	if cfg.KeepInbound {
+		for _, u := range facts.Uplinks {
+			if !slices.Contains(b.Inbound, u.Interface) {
+				b.Inbound = append(b.Inbound, u.Interface)
+			}
+		}
+	} else if facts.awayFrom(cfg.OperatorAddr) {
+		p.warn("this start comes from %s, and what this host answers there will go into the tunnel: "+
+			"the connection will hang; --keep-inbound keeps it", cfg.OperatorAddr)
+	}
+	if len(facts.StrictUplinks) == 0 {
+		return b
+	}
+	// The mark counts for the filter only where this is set, too.
+	mark := facts.Sysctls[sysctlValidMark]
+	if !cfg.wantsFirewall() || mark.Value != "1" && !mark.Writable {
+		p.warn("strict reverse-path filtering (rp_filter) on %s drops the server's answers, unless the server is in a network of this host: "+
+			"%s=1 cannot be set here; set it, or rp_filter=2", strings.Join(facts.StrictUplinks, " and "), sysctlValidMark)
+		return b
+	}
+	if mark.Writable {
+		p.add(SetSysctl{sysctlValidMark, "1", cfg.Interface, cfg.StateDir})
+	}
+	p.note("strict reverse-path filtering on %s: answers from the server are marked", strings.Join(facts.StrictUplinks, " and "))
+	b.Answers = true
+	return b
 }
 
 // congestion asks for the congestion control that suits a tunnel.
@@ -187,12 +216,13 @@ func (p *Plan) congestion(cfg Config, facts Facts) {
 	}
 }
 
-// firewall installs the packet filter rules. They come before the addresses,
-// so that those are never without protection.
-func (p *Plan) firewall(cfg Config, facts Facts, forward *firewall.Forward) error {
+// firewall installs the packet filter rules: a policy, to which it adds what
+// both ends need. They come before the addresses, so that those are never
+// without protection.
+func (p *Plan) firewall(cfg Config, facts Facts, policy firewall.Policy) error {
 	if !cfg.wantsFirewall() {
 		p.warn("--firewall none: nothing keeps others from reaching %s from outside the tunnel%s", cfg.Local,
-			map[bool]string{true: ", and clients reach the world only if you masquerade them"}[forward != nil])
+			map[bool]string{true: ", and clients reach the world only if you masquerade them"}[policy.Forward != nil])
 		return nil
 	}
 	kind, err := chooseFirewall(cfg.Firewall, facts.Firewalls)
@@ -200,7 +230,8 @@ func (p *Plan) firewall(cfg Config, facts Facts, forward *firewall.Forward) erro
 		return err
 	}
 	p.note("firewall: %s", kind)
-	policy := firewall.Policy{Interface: cfg.Interface, Protect: []netip.Addr{cfg.Local}, Forward: forward}
+	policy.Interface = cfg.Interface
+	policy.Protect = []netip.Addr{cfg.Local}
 	if cfg.hasIPv6Address(facts) {
 		policy.Protect = append(policy.Protect, cfg.Local6())
 	}

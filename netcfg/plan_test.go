@@ -68,6 +68,7 @@ func facts(change ...func(*Facts)) Facts {
 		Sysctls: map[string]SysctlFact{
 			sysctlForward:    {"0", true},
 			sysctlCongestion: {"cubic", true},
+			sysctlValidMark:  {"0", true},
 		},
 	}
 	for _, c := range change {
@@ -91,8 +92,12 @@ func readOnlyOff(f *Facts) {
 func readOnlyOn(f *Facts) {
 	f.Sysctls = map[string]SysctlFact{sysctlForward: {"1", false}, sysctlCongestion: {"bbr", false}}
 }
-func otherClient(f *Facts) { f.Tables = []TableInUse{{DefaultTable, "tun7"}} }
-func uplinkEth9(c *Config) { c.Uplink = "eth9" }
+func otherClient(f *Facts)  { f.Tables = []TableInUse{{DefaultTable, "tun7"}} }
+func keepInbound(c *Config) { c.KeepInbound = true }
+func fromAfar(c *Config)    { c.OperatorAddr = netip.MustParseAddr("203.0.113.7") }
+func fromNear(c *Config)    { c.OperatorAddr = netip.MustParseAddr("192.0.2.7") }
+func strict(f *Facts)       { f.StrictUplinks = []string{"eth0"} }
+func uplinkEth9(c *Config)  { c.Uplink = "eth9" }
 func addr(p string) func(*Facts) {
 	return func(f *Facts) { f.Interfaces[1].Addrs = append(f.Interfaces[1].Addrs, netip.MustParsePrefix(p)) }
 }
@@ -114,7 +119,11 @@ func TestMakePlan(t *testing.T) {
 		{"client-no-uplink", config(Client), facts(noUplink), ""},
 		{"client-read-only", config(Client), facts(readOnlyOff), ""},
 		{"client-overlap", config(Client), facts(addr("192.168.192.77/24")), ""},
-		{"client-strict-uplink", config(Client), facts(func(f *Facts) { f.StrictUplinks = []string{"eth0"} }), ""},
+		{"client-strict", config(Client), facts(strict), ""},
+		{"client-strict-read-only", config(Client), facts(strict, readOnlyOff), ""},
+		{"client-keep-inbound", config(Client, keepInbound, fromAfar), facts(), ""},
+		{"client-from-afar", config(Client, fromAfar), facts(), ""},
+		{"client-from-near", config(Client, fromNear), facts(), ""},
 		{"client-point-to-point", config(Client, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},
 		{"server", config(Server), facts(), ""},
 		{"server-tunnel6", config(Server, tunnel6), facts(), ""},

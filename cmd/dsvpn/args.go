@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -88,6 +89,14 @@ func parseEnviron(environ []string) environment {
 		}
 	}
 	return env
+}
+
+// operator is the address that somebody has logged in from, if they have by
+// ssh, which says so.
+func (env environment) operator() netip.Addr {
+	client, _, _ := strings.Cut(env["SSH_CONNECTION"], " ")
+	addr, _ := netip.ParseAddr(client)
+	return addr.Unmap()
 }
 
 // strangers returns the variables that look like ours and are not: most

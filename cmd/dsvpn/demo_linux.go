@@ -172,10 +172,7 @@ const transfer = 64 << 20
 // prepare starts the services of the internet host.
 func (d *demo) prepare(ctx context.Context) error {
 	return errors.Join(
-		d.serve(d.internet, ":"+portWho, func(c net.Conn) error {
-			_, err := fmt.Fprint(c, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap())
-			return err
-		}),
+		d.serve(d.internet, ":"+portWho, sayWho),
 		d.serve(d.internet, ":"+portSink, func(c net.Conn) error {
 			h := sha256.New()
 			if _, err := io.CopyN(h, c, transfer); err != nil {
@@ -189,6 +186,12 @@ func (d *demo) prepare(ctx context.Context) error {
 			return err
 		}),
 	)
+}
+
+// sayWho tells a client the address that it comes from.
+func sayWho(c net.Conn) error {
+	_, err := fmt.Fprint(c, c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap())
+	return err
 }
 
 // sendData sends what all transfers send, and returns its hash.

@@ -90,6 +90,7 @@ var flags = slices.Concat([]option{
 	flag("--congestion", parseCongestion, func(o *options) *string { return &o.Net.Congestion }),
 	flag("--ipv6", oneOf(netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off), func(o *options) *netcfg.IPv6Mode { return &o.Net.IPv6 }),
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
+	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
@@ -159,6 +160,7 @@ func makeOptions(role netcfg.Role, given map[string]string, env environment) (op
 	if err := o.fit(); err != nil {
 		return options{}, &usageError{err}
 	}
+	o.Net.OperatorAddr = env.operator()
 	return o, nil
 }
 

@@ -88,6 +88,8 @@ Flags for the client, which a server ignores:
 
     --table NUMBER            the routing table into the tunnel (42069)
     --rule-priority NUMBER    of the first of two policy rules (31000)
+    --keep-inbound            answer connections from outside on the way they
+                              came, not through the tunnel
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
 

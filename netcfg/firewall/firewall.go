@@ -15,6 +15,25 @@ type Policy struct {
 	// Forward is what a server does with the packets of its clients; nil on
 	// a client.
 	Forward *Forward
+
+	// Bypass keeps connections that do not go through the tunnel on their
+	// way; the zero value on a server.
+	Bypass Bypass
+}
+
+// Bypass marks the packets of connections that do not go through a client's
+// tunnel, in both directions, by means of the mark of the connection.
+type Bypass struct {
+	Mark uint32 // of packets that stay outside the tunnel
+
+	// Answers gives the mark to answers to the tunnel's own connection. Strict
+	// reverse-path filtering drops them without it, since it sees that an
+	// unmarked packet to where they come from would go into the tunnel.
+	Answers bool
+
+	// Inbound lists the uplinks on which connections come in from outside;
+	// what the host answers to them leaves with the mark.
+	Inbound []string
 }
 
 // Forward makes clients reach the world behind an uplink, and only that.

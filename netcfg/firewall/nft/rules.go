@@ -29,10 +29,12 @@ var (
 	hookNames = map[*nftables.ChainHook]string{
 		nftables.ChainHookPrerouting:  "prerouting",
 		nftables.ChainHookForward:     "forward",
+		nftables.ChainHookOutput:      "output",
 		nftables.ChainHookPostrouting: "postrouting",
 	}
 	priorityNames = map[*nftables.ChainPriority]string{
 		nftables.ChainPriorityRaw:       "raw",
+		nftables.ChainPriorityMangle:    "mangle",
 		nftables.ChainPriorityFilter:    "filter",
 		nftables.ChainPriorityNATSource: "srcnat",
 	}
@@ -61,7 +63,7 @@ func chains(p firewall.Policy) []chain {
 				saddr(expr.CmpOpEq, host(p.Forward.Source)), counter(), masquerade()}},
 		})
 	}
-	return all
+	return append(all, bypass(p.Interface, p.Bypass)...)
 }
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }

@@ -117,15 +117,52 @@ func notFromThisHost() term {
 	}}
 }
 
+// isNew matches packets that open a connection.
+func isNew() term { return ctState("new", expr.CtStateBitNEW) }
+
 // unsolicited matches packets that belong to no connection, nor are an error
 // about one.
 func unsolicited() term {
-	states := expr.CtStateBitINVALID | expr.CtStateBitNEW | expr.CtStateBitUNTRACKED
-	return term{"ct state invalid,new,untracked", []expr.Any{
+	return ctState("invalid,new,untracked", expr.CtStateBitINVALID|expr.CtStateBitNEW|expr.CtStateBitUNTRACKED)
+}
+
+func ctState(names string, bits uint32) term {
+	return term{"ct state " + names, []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: reg},
 		&expr.Bitwise{SourceRegister: reg, DestRegister: reg, Len: 4,
-			Mask: binaryutil.NativeEndian.PutUint32(states), Xor: make([]byte, 4)},
+			Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
 		compare(expr.CmpOpNeq, make([]byte, 4)),
+	}}
+}
+
+// packetMark and connMark match the mark of a packet and of its connection.
+func packetMark(mark uint32) term {
+	return term{fmt.Sprintf("meta mark %#08x", mark), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint32(mark)),
+	}}
+}
+
+func connMark(mark uint32) term {
+	return term{fmt.Sprintf("ct mark %#08x", mark), []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: reg},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint32(mark)),
+	}}
+}
+
+// setConnMark gives the connection of a packet a mark, and setPacketMark gives
+// the packet the mark of its connection.
+func setConnMark(mark uint32) term {
+	return term{fmt.Sprintf("ct mark set %#08x", mark), []expr.Any{
+		&expr.Immediate{Register: reg, Data: binaryutil.NativeEndian.PutUint32(mark)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: reg, SourceRegister: true},
+	}}
+}
+
+func setPacketMark() term {
+	return term{"meta mark set ct mark", []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: reg},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg, SourceRegister: true},
 	}}
 }
 
