@@ -47,12 +47,14 @@ func Sweep(owned string, next Plan, stateDir string) (removed []string, err erro
 			errs = append(errs, fmt.Errorf("list firewall rules (%s): %w", kind, err))
 		}
 		for _, name := range ifaces {
-			if !lives(name) {
+			if !lives(name) && !(name == owned && next.installs(kind)) {
 				try(fmt.Sprintf("firewall rules for %s (%s)", name, kind), fw.Remove(name))
 			}
 		}
 	}
-	restored, err := sysctl.NewStore(stateDir).Sweep(func(holder string) bool { return !lives(holder) })
+	restored, err := sysctl.NewStore(stateDir).Sweep(func(name, holder string) bool {
+		return !lives(holder) && !(holder == owned && next.sets(name))
+	})
 	errs = append(errs, err)
 	for _, name := range restored {
 		removed = append(removed, "sysctl "+name)
@@ -108,6 +110,24 @@ func leftRules(owned string) (left []leftover, err error) {
 		}
 	}
 	return left, nil
+}
+
+// installs reports whether the plan programs a kind of firewall. It does so in
+// place of what is there, in one step. Without anything there for a moment, the
+// kernel would lose track of the connections that are masqueraded.
+func (p Plan) installs(kind FirewallKind) bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		i, ok := s.Action.(InstallFirewall)
+		return ok && i.Kind == kind
+	})
+}
+
+// sets reports whether the plan sets a kernel parameter.
+func (p Plan) sets(name string) bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		i, ok := s.Action.(SetSysctl)
+		return ok && i.Name == name
+	})
 }
 
 // makes reports whether the plan has an action.

@@ -53,46 +53,48 @@ func (s *Store) Set(name, value, holder string) (undo func() error, err error) {
 			if !slices.Contains(e.Holders, holder) {
 				e.Holders = append(e.Holders, holder)
 			}
-			undo = func() error { return s.release(name, holder) }
+			undo = func() error { return s.release(name, holder, *e) }
 			return nil
 		}
 		if old == value {
 			return nil
 		}
-		all[name] = &entry{Old: old, Set: value, Holders: []string{holder}}
+		e = &entry{Old: old, Set: value, Holders: []string{holder}}
+		all[name] = e
 		// The entry is in the file before the value is in the kernel: of the
 		// two ways to crash in between, this one loses nothing.
-		persistent, err := s.save(all)
-		if err != nil {
+		if err := s.save(all); err != nil {
 			return err
 		}
 		if err := Write(name, value); err != nil {
 			delete(all, name)
 			return err
 		}
-		undo = func() error { return s.release(name, holder) }
-		if !persistent {
-			undo = func() error { return putBack(name, entry{Old: old, Set: value}) }
-		}
+		undo = func() error { return s.release(name, holder, *e) }
 		return nil
 	})
 	return undo, err
 }
 
-// release says that a holder no longer needs a parameter.
-func (s *Store) release(name, holder string) error {
+// release says that a holder no longer needs a parameter. Where there is no
+// entry, since the file could not be written or somebody has removed it, the
+// parameter is as memory has it.
+func (s *Store) release(name, holder string, memory entry) error {
 	return s.update(func(all entries) error {
+		if all[name] == nil {
+			return putBack(name, memory)
+		}
 		return all.drop(name, func(h string) bool { return h == holder })
 	})
 }
 
 // Sweep releases what holders that are no more had set, and says which
 // parameters were put back.
-func (s *Store) Sweep(gone func(holder string) bool) (restored []string, err error) {
+func (s *Store) Sweep(gone func(name, holder string) bool) (restored []string, err error) {
 	err = s.update(func(all entries) error {
 		var errs []error
 		for name := range all {
-			err := all.drop(name, gone)
+			err := all.drop(name, func(holder string) bool { return gone(name, holder) })
 			if all[name] == nil && err == nil {
 				restored = append(restored, name)
 			}
@@ -150,8 +152,7 @@ func (s *Store) update(change func(entries) error) error {
 		return err
 	}
 	err = change(all)
-	_, saveErr := s.save(all)
-	return errors.Join(err, saveErr)
+	return errors.Join(err, s.save(all))
 }
 
 func (s *Store) load() (entries, error) {
@@ -177,31 +178,34 @@ func (s *Store) load() (entries, error) {
 	return all, nil
 }
 
-// save writes the file, or removes it when it has nothing to say. It reports
-// whether the entries are safe there.
-func (s *Store) save(all entries) (bool, error) {
+// save writes the file, or removes it when it has nothing to say. That there
+// is no place for it is no error.
+func (s *Store) save(all entries) error {
 	if s.dir == "" {
-		return false, nil
+		return nil
 	}
+	var err error
 	if len(all) == 0 {
-		err := os.Remove(s.file())
-		if errors.Is(err, fs.ErrNotExist) || unwritable(err) {
-			err = nil
-		}
-		return false, err
-	}
-	b, err := json.Marshal(all)
-	if err != nil {
-		return false, err
-	}
-	// A new file renamed over the old one is never seen half written.
-	next := s.file() + ".new"
-	err = os.WriteFile(next, b, 0o600)
-	if err == nil {
-		err = os.Rename(next, s.file())
+		err = os.Remove(s.file())
+	} else {
+		err = s.write(all)
 	}
 	if errors.Is(err, fs.ErrNotExist) || unwritable(err) {
-		return false, nil
+		return nil
 	}
-	return err == nil, err
+	return err
+}
+
+// write puts a new file in the place of the old one, so that it is never seen
+// half written.
+func (s *Store) write(all entries) error {
+	b, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	next := s.file() + ".new"
+	if err := os.WriteFile(next, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, s.file())
 }

@@ -95,12 +95,12 @@ func TestSweep(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "state")
 		_, err := NewStore(dir).Set(forward, "1", "tun0")
 		must(t, err)
-		none, err := NewStore(dir).Sweep(func(string) bool { return false })
+		none, err := NewStore(dir).Sweep(func(string, string) bool { return false })
 		must(t, err)
 		if len(none) != 0 || value() != "1" {
 			t.Errorf("restored %q although its holder lives", none)
 		}
-		restored, err := NewStore(dir).Sweep(func(holder string) bool { return holder == "tun0" })
+		restored, err := NewStore(dir).Sweep(func(_, holder string) bool { return holder == "tun0" })
 		must(t, err)
 		if len(restored) != 1 || restored[0] != forward || value() != "0" {
 			t.Errorf("restored %q, value %s", restored, value())
@@ -116,7 +116,7 @@ func TestHostsShareADirectory(t *testing.T) {
 		undo, err := NewStore(dir).Set(forward, "1", "tun0")
 		must(t, err)
 		onHost(t, func(func() string) {
-			restored, err := NewStore(dir).Sweep(func(string) bool { return true })
+			restored, err := NewStore(dir).Sweep(func(string, string) bool { return true })
 			must(t, err)
 			if len(restored) != 0 {
 				t.Errorf("a host restored %q of another", restored)
@@ -141,6 +141,20 @@ func TestNoPlaceForTheFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Somebody who tidies up /run does not keep us from putting things back.
+func TestFileRemoved(t *testing.T) {
+	onHost(t, func(value func() string) {
+		dir := filepath.Join(t.TempDir(), "state")
+		undo, err := NewStore(dir).Set(forward, "1", "tun0")
+		must(t, err)
+		must(t, os.RemoveAll(dir))
+		must(t, undo())
+		if value() != "0" {
+			t.Error("not put back")
+		}
+	})
 }
 
 // A damaged file is an error that names it, and changes nothing.

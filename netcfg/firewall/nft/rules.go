@@ -83,6 +83,12 @@ func prerouting(p firewall.Policy) (rules [][]term) {
 				[]term{in, saddr(expr.CmpOpEq, linkLocal), accept()},
 				[]term{in, saddr(expr.CmpOpNeq, f.Source6), counter(), drop()})
 		}
+		if f.Block6 {
+			// Here and not only where packets are forwarded: a host that does
+			// not route IPv6 would drop them there without a word, and the
+			// client's applications would wait. (In this hook since Linux 5.9.)
+			rules = append(rules, []term{in, daddr(expr.CmpOpNeq, f.Source6), counter(), reject()})
+		}
 	}
 	return rules
 }
@@ -94,7 +100,12 @@ func forward(iface string, f firewall.Forward) (rules [][]term) {
 			[]term{in, isIPv6(), counter(), reject()},
 			[]term{out, isIPv6(), counter(), drop()})
 	}
-	return append(rules, []term{iifname(expr.CmpOpEq, f.Uplink), out, unsolicited(), counter(), drop()})
+	uplink := func(match func(expr.CmpOp, string) term) term { return match(expr.CmpOpEq, f.Uplink) }
+	return append(rules,
+		// A packet that connection tracking makes nothing of is not
+		// masqueraded either, and would show the world the client's address.
+		[]term{in, uplink(oifname), isInvalid(), counter(), drop()},
+		[]term{uplink(iifname), out, unsolicited(), counter(), drop()})
 }
 
 // script is the policy in the language of nft(8): deleting first makes it the

@@ -120,6 +120,9 @@ func notFromThisHost() term {
 // isNew matches packets that open a connection.
 func isNew() term { return ctState("new", expr.CtStateBitNEW) }
 
+// isInvalid matches packets that fit no connection that is known.
+func isInvalid() term { return ctState("invalid", expr.CtStateBitINVALID) }
+
 // unsolicited matches packets that belong to no connection, nor are an error
 // about one.
 func unsolicited() term {
