@@ -23,7 +23,7 @@ import (
 )
 
 // insideVariable tells a demo that it runs in a user namespace already.
-const insideVariable = "DSVPN_DEMO_INSIDE"
+const insideVariable = "INSIDE_DSVPN_DEMO"
 
 // errDemo says that something was not as it should be. What that is has been
 // printed.
@@ -36,8 +36,21 @@ func (p *program) demo(ctx context.Context, keep bool) error {
 	if err != nil {
 		return err
 	}
+	node, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("the demo needs tunnel interfaces; run it as root: %w", err)
+	}
+	node.Close()
+	inside := p.env[insideVariable] != ""
+	if inside {
+		// The programs keep former values of sysctls in /run, for what comes
+		// after a kill.
+		if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+			return fmt.Errorf("mount an own /run: %w", err)
+		}
+	}
 	t, err := newTrial(exe)
-	if errors.Is(err, os.ErrPermission) && os.Getenv(insideVariable) == "" {
+	if errors.Is(err, os.ErrPermission) && !inside {
 		return p.demoInUserNamespace(ctx, exe, keep)
 	}
 	if err != nil {
@@ -60,7 +73,7 @@ func (p *program) demoInUserNamespace(ctx context.Context, exe string, keep bool
 	cmd.Stdout, cmd.Stderr = p.stdout, p.stderr
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
 		Pdeathsig:   syscall.SIGTERM,
@@ -204,7 +217,7 @@ func sendData(w io.Writer) (hash.Hash, error) {
 
 func (d *demo) start(ctx context.Context) (err error) {
 	d.say("Up")
-	_, err = d.whoAmI(ctx)
+	_, err = d.whoAmI(ctx, silence)
 	d.finding(unexpected(err, nil), "without a tunnel the client does not reach the internet host", "")
 	if d.serverUp, err = d.startServer(); err != nil {
 		return err
@@ -242,19 +255,23 @@ func unexpected(err, want error) error {
 	return nil
 }
 
-// dialTimeout is how long the demo waits for a connection. What is refused
-// fails at once; only what is silently dropped takes that long.
-const demoDialTimeout = 500 * time.Millisecond
+const (
+	// enough is how long the demo waits for what must work.
+	enough = 10 * time.Second
+	// silence is how long it waits for an answer that must not come. What is
+	// refused fails at once; only what is dropped takes that long.
+	silence = 500 * time.Millisecond
+)
 
-func (d *demo) dial(ctx context.Context, h *netlab.Host, host, port string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, demoDialTimeout)
+func (d *demo) dial(ctx context.Context, limit time.Duration, h *netlab.Host, host, port string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return h.Dial(ctx, "tcp", net.JoinHostPort(host, port))
 }
 
 // whoAmI asks the internet host whom it sees.
-func (d *demo) whoAmI(ctx context.Context) (string, error) {
-	c, err := d.dial(ctx, d.client, internetIP, portWho)
+func (d *demo) whoAmI(ctx context.Context, limit time.Duration) (string, error) {
+	c, err := d.dial(ctx, limit, d.client, internetIP, portWho)
 	if err != nil {
 		return "", err
 	}
@@ -267,7 +284,7 @@ func (d *demo) traffic(ctx context.Context) error {
 	d.say("\nTraffic from the client to the internet host")
 	rtt, err := d.ping(netip.MustParseAddr(internetIP))
 	d.finding(err, "ping "+internetIP, "%s", milliseconds(rtt))
-	who, err := d.whoAmI(ctx)
+	who, err := d.whoAmI(ctx, enough)
 	if err == nil && who != serverUplinkIP {
 		err = fmt.Errorf("it sees %s", who)
 	}
@@ -277,7 +294,7 @@ func (d *demo) traffic(ctx context.Context) error {
 	rate, err = d.download(ctx)
 	d.finding(err, fmt.Sprintf("%d MiB down, and the SHA-256 is right", transfer>>20), "%.0f Mb/s", rate)
 	begin := time.Now()
-	_, err = d.dial(ctx, d.client, internetIP6, portWho)
+	_, err = d.dial(ctx, enough, d.client, internetIP6, portWho)
 	d.finding(unexpected(err, syscall.EHOSTUNREACH), "IPv6 does not leak past the tunnel: refused at once", "%s", milliseconds(time.Since(begin)))
 	return d.outside(ctx)
 }
@@ -291,9 +308,9 @@ func (d *demo) outside(ctx context.Context) error {
 	if err := d.serve(d.server, "192.168.192.254:"+portWho, func(net.Conn) error { return nil }); err != nil {
 		return err
 	}
-	_, err := d.dial(ctx, d.client, "192.168.192.254", portWho)
+	_, err := d.dial(ctx, enough, d.client, "192.168.192.254", portWho)
 	d.finding(err, "the server's tunnel address answers the client", "")
-	_, err = d.dial(ctx, d.internet, "192.168.192.254", portWho)
+	_, err = d.dial(ctx, silence, d.internet, "192.168.192.254", portWho)
 	d.finding(unexpected(err, nil), "and nobody who comes from outside the tunnel", "")
 	return d.internet.DelRoute(tunnel, netip.MustParseAddr(serverUplinkIP))
 }
@@ -314,7 +331,7 @@ func (d *demo) ping(to netip.Addr) (rtt time.Duration, err error) {
 		return 0, err
 	}
 	begin := time.Now()
-	if err := c.SetDeadline(begin.Add(demoDialTimeout)); err != nil {
+	if err := c.SetDeadline(begin.Add(enough)); err != nil {
 		return 0, err
 	}
 	if _, err := c.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); err != nil {
@@ -368,7 +385,7 @@ func sameHash(want, got []byte) error {
 }
 
 func (d *demo) move(ctx context.Context, port string, transport func(net.Conn) error) (rate float64, err error) {
-	c, err := d.dial(ctx, d.client, internetIP, port)
+	c, err := d.dial(ctx, enough, d.client, internetIP, port)
 	if err != nil {
 		return 0, err
 	}
@@ -384,12 +401,12 @@ func (d *demo) killClient(ctx context.Context) error {
 	if err := d.clientUp.stop(syscall.SIGKILL); err != nil {
 		return err
 	}
-	_, err := d.whoAmI(ctx)
+	_, err := d.whoAmI(ctx, silence)
 	d.finding(unexpected(err, syscall.EHOSTUNREACH), "nothing leaves the client in the clear: every connection is refused", "")
 	if err := d.connect(); err != nil {
 		return err
 	}
-	_, err = d.whoAmI(ctx)
+	_, err = d.whoAmI(ctx, enough)
 	d.finding(err, "traffic flows again", "")
 	return nil
 }
@@ -399,15 +416,16 @@ func (d *demo) killServer(ctx context.Context) error {
 	if err := d.serverUp.stop(syscall.SIGKILL); err != nil {
 		return err
 	}
-	_, err := d.whoAmI(ctx)
+	_, err := d.whoAmI(ctx, silence)
 	d.finding(unexpected(err, nil), "the client keeps everything closed meanwhile", "")
+	connected := d.clientUp.log.count("Connected")
 	if d.serverUp, err = d.startServer(); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err = d.serverUp.await("Session established", startTimeout)
+	err = d.clientUp.awaitNth(connected+1, "Connected", startTimeout)
 	d.finding(err, "the client connects again by itself", "after %s", milliseconds(time.Since(begin)))
-	_, err = d.whoAmI(ctx)
+	_, err = d.whoAmI(ctx, enough)
 	d.finding(err, "traffic flows again", "")
 	return nil
 }
@@ -439,9 +457,20 @@ func (d *demo) stop(before [2]string) error {
 	for i, name := range []string{"client", "server"} {
 		var err error
 		if before[i] != after[i] {
-			err = fmt.Errorf("before:\n%s\nafter:\n%s", before[i], after[i])
+			err = errors.New("it differs:" + missingIn("- ", before[i], after[i]) + missingIn("+ ", after[i], before[i]))
 		}
 		d.finding(err, "the "+name+"'s host is exactly as it was: links, routes, rules, firewall, sysctls", "")
 	}
 	return nil
+}
+
+// missingIn lists the lines of one text that another one lacks.
+func missingIn(sign, a, b string) string {
+	var list strings.Builder
+	for line := range strings.Lines(a) {
+		if !strings.Contains("\n"+b, "\n"+line) {
+			list.WriteString("\n        " + sign + strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return list.String()
 }

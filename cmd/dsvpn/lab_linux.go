@@ -161,18 +161,21 @@ type process struct {
 }
 
 // await waits until the program has logged these words.
-func (p *process) await(words string, limit time.Duration) error {
+func (p *process) await(words string, limit time.Duration) error { return p.awaitNth(1, words, limit) }
+
+// awaitNth waits until the program has logged these words n times.
+func (p *process) awaitNth(n int, words string, limit time.Duration) error {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
 		grown := p.log.grown()
-		if p.log.contains(words) {
+		if p.log.count(words) >= n {
 			return nil
 		}
 		select {
 		case <-grown:
 		case <-p.done:
-			if p.log.contains(words) {
+			if p.log.count(words) >= n {
 				return nil
 			}
 			return fmt.Errorf("%s ended (%v) before it said %q:\n%s", p.cmd.Args[1], p.err, words, p.log.String())
@@ -230,7 +233,9 @@ func (b *logBuffer) grown() <-chan struct{} {
 	return b.next
 }
 
-func (b *logBuffer) contains(words string) bool { return strings.Contains(b.String(), words) }
+func (b *logBuffer) contains(words string) bool { return b.count(words) > 0 }
+
+func (b *logBuffer) count(words string) int { return strings.Count(b.String(), words) }
 
 func (b *logBuffer) String() string {
 	b.mu.Lock()
