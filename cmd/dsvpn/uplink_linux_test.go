@@ -40,7 +40,7 @@ func TestServerFollowsItsUplink(t *testing.T) {
 		var got string
 		var err error
 		for end := time.Now().Add(startTimeout); time.Now().Before(end); {
-			if got, err = ask(t.Context(), tr.client, target); err == nil && got == want {
+			if got, err = ask(t.Context(), time.Second, tr.client, target); err == nil && got == want {
 				return
 			}
 		}
@@ -64,8 +64,8 @@ func TestServerFollowsItsUplink(t *testing.T) {
 }
 
 // ask asks a service that says whom it sees.
-func ask(ctx context.Context, from *netlab.Host, host string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+func ask(ctx context.Context, limit time.Duration, from *netlab.Host, host string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c, err := from.Dial(ctx, "tcp", net.JoinHostPort(host, portWho))
 	if err != nil {
@@ -96,7 +96,7 @@ func TestReversePathFilter(t *testing.T) {
 				startServer(t, tr)
 				p, err := tr.start(tr.client, "Connected", "client", tr.key(), far)
 				stopAtEnd(t, p, err)
-				if got, err := ask(t.Context(), tr.client, internetIP); err != nil || got != serverUplinkIP {
+				if got, err := ask(t.Context(), enough, tr.client, internetIP); err != nil || got != serverUplinkIP {
 					t.Errorf("the internet host sees %q, error %v", got, err)
 				}
 				for _, h := range []*netlab.Host{tr.client, tr.server} {
@@ -122,7 +122,7 @@ func TestKeepInbound(t *testing.T) {
 
 			t.Setenv("SSH_CONNECTION", internetIP+" 40000 "+clientIP+" 22")
 			without := startClient(t, tr)
-			if got, err := ask(t.Context(), tr.internet, clientIP); err == nil {
+			if got, err := ask(t.Context(), silence, tr.internet, clientIP); err == nil {
 				t.Errorf("without --keep-inbound the answer is %q", got)
 			}
 			if !without.log.contains("--keep-inbound") {
@@ -131,14 +131,14 @@ func TestKeepInbound(t *testing.T) {
 			check(t, without.stop(syscall.SIGTERM))
 
 			with := startClient(t, tr, "--keep-inbound")
-			if got, err := ask(t.Context(), tr.internet, clientIP); err != nil || got != internetIP {
+			if got, err := ask(t.Context(), enough, tr.internet, clientIP); err != nil || got != internetIP {
 				t.Errorf("with --keep-inbound the client host sees %q, error %v", got, err)
 			}
 			if with.log.contains("will hang") {
 				t.Errorf("a warning although the connection stays:\n%s", with.log.String())
 			}
 			check(t, tr.serve(tr.internet, ":"+portWho, sayWho))
-			if got, err := ask(t.Context(), tr.client, internetIP); err != nil || got != serverUplinkIP {
+			if got, err := ask(t.Context(), enough, tr.client, internetIP); err != nil || got != serverUplinkIP {
 				t.Errorf("the internet host sees %q, error %v: its own connections must go through the tunnel", got, err)
 			}
 		})
