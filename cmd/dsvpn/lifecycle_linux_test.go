@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -187,9 +190,7 @@ func TestKillAtEveryStepThenCleanup(t *testing.T) {
 			before := state(t, host)
 			for line := 1; ; line++ {
 				reached, log, _ := tr.run(host, line, syscall.SIGKILL, args...)
-				if out, err := host.CombinedOutput(exec.Command(tr.exe, "cleanup")); err != nil {
-					t.Fatalf("cleanup: %v\n%s", err, out)
-				}
+				check(t, runOn(host, tr.exe, "cleanup"))
 				wantState(t, fmt.Sprintf("kill at line %d and cleanup", line), host, before)
 				if t.Failed() {
 					t.Fatal(log)
@@ -266,6 +267,64 @@ func TestKilledClientLeaksNothing(t *testing.T) {
 	wantState(t, "kill and cleanup", tr.client, before)
 }
 
+// A client that has been up once and then dies again and again, at whatever
+// moment, and is started again each time, lets nothing out in the clear.
+func TestRandomKills(t *testing.T) {
+	t.Parallel()
+	const kills, longest = 100, 60 * time.Millisecond
+	tr := newTestTrial(t)
+	startServer(t, tr)
+	before := state(t, tr.client)
+	first, err := tr.startClient()
+	check(t, err)
+	want := state(t, tr.client)
+	c := newCapture(t, tr.server, "access")
+	check(t, first.stop(syscall.SIGKILL))
+
+	leak, err := tr.client.ListenPacket("udp4", clientIP+":0")
+	check(t, err)
+	defer leak.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		for ctx.Err() == nil {
+			leak.WriteTo([]byte("leak?"), &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 9}) // refused, mostly
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+	random := rand.New(rand.NewPCG(1, 2))
+	for range kills {
+		cmd := exec.Command(tr.exe, "client", tr.key(), serverIP)
+		check(t, tr.client.Start(cmd))
+		time.Sleep(time.Duration(random.Int64N(int64(longest)))) // the moment of the kill
+		check(t, cmd.Process.Kill())
+		cmd.Wait()
+	}
+	stop()
+	sender.Wait()
+	for _, p := range c.upTo(t, tr.client, serverIP) {
+		if !isAttempt(p) && p.from == netip.MustParseAddr(clientIP) {
+			t.Errorf("in the clear: %v", p)
+		}
+	}
+
+	last, err := tr.startClient()
+	check(t, err)
+	wantState(t, "start after kills", tr.client, want)
+	check(t, last.stop(syscall.SIGKILL))
+	check(t, runOn(tr.client, tr.exe, "cleanup"))
+	wantState(t, "cleanup after kills", tr.client, before)
+}
+
+// runOn runs a command on a host.
+func runOn(h *netlab.Host, name string, args ...string) error {
+	out, err := h.CombinedOutput(exec.Command(name, args...))
+	if err != nil {
+		return fmt.Errorf("%s %v: %w\n%s", name, args, err, out)
+	}
+	return nil
+}
+
 // What somebody deletes while the program is up is put back. An interface that
 // is gone ends it.
 func TestThingsRemovedByHand(t *testing.T) {
@@ -279,14 +338,8 @@ func TestThingsRemovedByHand(t *testing.T) {
 			t.Parallel()
 			tr := newTunnel(t)
 			want := state(t, tr.client)
-			out, err := tr.client.CombinedOutput(exec.Command("sh", "-c", command))
-			if err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			for end := time.Now().Add(startTimeout); cmp.Diff(want, state(t, tr.client)) != "" && time.Now().Before(end); {
-				time.Sleep(10 * time.Millisecond)
-			}
-			wantState(t, command, tr.client, want)
+			check(t, runOn(tr.client, "sh", "-c", command))
+			eventually(t, "it is put back", func() bool { return cmp.Equal(want, state(t, tr.client)) })
 		})
 	}
 	for _, end := range []string{"client", "server"} {

@@ -1,14 +1,9 @@
 package main
 
 import (
-	"context"
-	"io"
-	"net"
 	"net/netip"
-	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"dsvpn/netcfg/netlab"
 	"dsvpn/netcfg/netlab/netlabtest"
@@ -28,23 +23,17 @@ func TestServerFollowsItsUplink(t *testing.T) {
 	const target = "192.0.2.1"
 	check(t, tr.lab.Cable(second(tr.server, "uplink2", "192.0.3.1/24"), second(tr.internet, "wire2", "192.0.3.2/24")))
 	check(t, tr.internet.AddAddr("lo", netip.MustParsePrefix(target+"/32")))
-	check(t, tr.serve(tr.internet, ":"+portWho, sayWho))
+	serveCaller(t, tr, tr.internet, "")
 	onServer := func(args ...string) {
 		t.Helper()
-		if out, err := tr.server.CombinedOutput(exec.Command("ip", args...)); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
+		check(t, runOn(tr.server, "ip", args...))
 	}
 	seenAs := func(want string) {
 		t.Helper()
-		var got string
-		var err error
-		for end := time.Now().Add(startTimeout); time.Now().Before(end); {
-			if got, err = ask(t.Context(), time.Second, tr.client, target); err == nil && got == want {
-				return
-			}
-		}
-		t.Fatalf("the target sees %q, error %v, want %s", got, err, want)
+		eventually(t, "the target sees "+want, func() bool {
+			got, err := caller(t, tr.client, target, impatience)
+			return err == nil && got == want
+		})
 	}
 	seenAs(serverUplinkIP)
 	onServer("route", "replace", "default", "via", "192.0.3.2")
@@ -63,19 +52,6 @@ func TestServerFollowsItsUplink(t *testing.T) {
 	check(t, tr.server.AddRoute(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr(internetIP)))
 }
 
-// ask asks a service that says whom it sees.
-func ask(ctx context.Context, limit time.Duration, from *netlab.Host, host string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	c, err := from.Dial(ctx, "tcp", net.JoinHostPort(host, portWho))
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	b, err := io.ReadAll(c)
-	return string(b), err
-}
-
 // Both ends work with every kind of reverse-path filtering, and leave it as it
 // is.
 func TestReversePathFilter(t *testing.T) {
@@ -88,7 +64,7 @@ func TestReversePathFilter(t *testing.T) {
 				// leads to the server, as in real life.
 				const far = "192.0.2.53"
 				check(t, tr.server.AddAddr("lo", netip.MustParsePrefix(far+"/32")))
-				check(t, tr.serve(tr.internet, ":"+portWho, sayWho))
+				serveCaller(t, tr, tr.internet, "")
 				for _, h := range []*netlab.Host{tr.client, tr.server} {
 					check(t, h.SetSysctl("net.ipv4.conf."+where+".rp_filter", mode))
 				}
@@ -96,9 +72,7 @@ func TestReversePathFilter(t *testing.T) {
 				startServer(t, tr)
 				p, err := tr.start(tr.client, "Connected", "client", tr.key(), far)
 				stopAtEnd(t, p, err)
-				if got, err := ask(t.Context(), enough, tr.client, internetIP); err != nil || got != serverUplinkIP {
-					t.Errorf("the internet host sees %q, error %v", got, err)
-				}
+				wantCaller(t, tr.client, internetIP, serverUplinkIP)
 				for _, h := range []*netlab.Host{tr.client, tr.server} {
 					if got, err := h.Sysctl("net.ipv4.conf." + where + ".rp_filter"); err != nil || got != mode {
 						t.Errorf("rp_filter of the %s is %s now, error %v", h.Name(), got, err)
@@ -117,30 +91,24 @@ func TestKeepInbound(t *testing.T) {
 			tr := newTestTrial(t)
 			check(t, tr.client.SetSysctl("net.ipv4.conf.all.rp_filter", rpFilter))
 			check(t, tr.internet.AddRoute(netip.MustParsePrefix("198.51.100.0/24"), netip.MustParseAddr(serverUplinkIP)))
-			check(t, tr.serve(tr.client, ":"+portWho, sayWho))
+			serveCaller(t, tr, tr.client, "")
 			startServer(t, tr)
 
 			t.Setenv("SSH_CONNECTION", internetIP+" 40000 "+clientIP+" 22")
 			without := startClient(t, tr)
-			if got, err := ask(t.Context(), silence, tr.internet, clientIP); err == nil {
-				t.Errorf("without --keep-inbound the answer is %q", got)
-			}
+			wantNoAnswer(t, tr.internet, clientIP)
 			if !without.log.contains("--keep-inbound") {
 				t.Errorf("no warning of the lost connection:\n%s", without.log.String())
 			}
 			check(t, without.stop(syscall.SIGTERM))
 
 			with := startClient(t, tr, "--keep-inbound")
-			if got, err := ask(t.Context(), enough, tr.internet, clientIP); err != nil || got != internetIP {
-				t.Errorf("with --keep-inbound the client host sees %q, error %v", got, err)
-			}
+			wantCaller(t, tr.internet, clientIP, internetIP)
 			if with.log.contains("will hang") {
 				t.Errorf("a warning although the connection stays:\n%s", with.log.String())
 			}
-			check(t, tr.serve(tr.internet, ":"+portWho, sayWho))
-			if got, err := ask(t.Context(), enough, tr.client, internetIP); err != nil || got != serverUplinkIP {
-				t.Errorf("the internet host sees %q, error %v: its own connections must go through the tunnel", got, err)
-			}
+			serveCaller(t, tr, tr.internet, "")
+			wantCaller(t, tr.client, internetIP, serverUplinkIP) // its own connections still take the tunnel
 		})
 	}
 }
