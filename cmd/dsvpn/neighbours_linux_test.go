@@ -153,7 +153,7 @@ func startFirewalld(t *testing.T, h *netlab.Host) func() {
 	check(t, os.WriteFile(filepath.Join(own, "bus.conf"), fmt.Appendf(nil, `<busconfig>
 		<listen>unix:path=%s/bus</listen>
 		<auth>EXTERNAL</auth>
-		<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/></policy>
+		<policy context="default"><allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/></policy>
 	</busconfig>`, own), 0o600))
 	check(t, os.MkdirAll(filepath.Join(own, "etc/zones"), 0o755))
 	for zone, inside := range map[string]string{
