@@ -123,6 +123,7 @@ func (g Guests) Install(p firewall.Policy) error {
 
 // Intact reports whether every chain that should have guests has them.
 func (g Guests) Intact(p firewall.Policy) (intact bool, err error) {
+	intact = true // where there is no nftables, too
 	err = look(func(rs *ruleset) error {
 		intact, err = g.intact(rs, p)
 		return err

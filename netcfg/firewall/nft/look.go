@@ -40,18 +40,19 @@ const looks = 10
 // ruleset is another one afterwards: it has to begin anew each time. Where the
 // kernel has no nftables it is not called at all.
 func look(read func(*ruleset) error) error {
+	generations, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if missing(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { go generations.Close() }() // see commit
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
 		return err
 	}
-	generations, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		go conn.CloseLasting() // see commit
-		go generations.Close()
-	}()
+	defer func() { go conn.CloseLasting() }()
 	for range looks {
 		before, err := generation(generations)
 		if missing(err) {

@@ -120,7 +120,7 @@ func (Firewall) Intact(p firewall.Policy) (intact bool, err error) {
 func (Firewall) Remove(iface string) error {
 	errGuests := Guests{}.Remove(iface)
 	err := commit(func(conn *nftables.Conn) { conn.DelTable(table(iface)) })
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || missing(err) {
 		err = nil
 	}
 	return errors.Join(errGuests, err)
