@@ -49,6 +49,8 @@ const (
 	FirewallAuto FirewallKind = "auto"
 	// FirewallNFT is nftables, programmed over netlink.
 	FirewallNFT FirewallKind = "nft"
+	// FirewallIPTables is iptables, either of its kinds, by its programs.
+	FirewallIPTables FirewallKind = "iptables"
 	// FirewallNone programs no packet filter: the operator has their own.
 	FirewallNone FirewallKind = "none"
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
 )
 
@@ -17,8 +18,8 @@ type Facts struct {
 	// whether a new interface gets it (net.ipv6.conf.default.disable_ipv6).
 	HasIPv6, NewIPv6 bool
 
-	// Firewalls has each kind of firewall that could be used here, the
-	// preferred one first, and why it cannot, if it cannot.
+	// Firewalls has the kinds of firewall that were tried, the preferred one
+	// first, up to one that works.
 	Firewalls []FirewallFact
 
 	Sysctls map[string]SysctlFact
@@ -38,8 +39,14 @@ type TableInUse struct {
 
 // FirewallFact tells whether a kind of firewall works on this host.
 type FirewallFact struct {
-	Kind FirewallKind
-	Err  error // nil: it works
+	Kind  FirewallKind
+	Means string // by which it works, such as "iptables-nft"
+	Err   error  // nil: it works
+
+	// Neighbours are chains of others that may drop what a server forwards.
+	// Unreached says which of them cannot be helped.
+	Neighbours []firewall.Chain
+	Unreached  error
 }
 
 // SysctlFact is a kernel parameter as it was found.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"dsvpn/netcfg/firewall"
 )
 
 // mender is an action that can be made good when somebody has undone it.
@@ -20,6 +22,9 @@ const (
 	// patience is the longest pause between two repairs. Pauses double up to
 	// it while somebody goes on taking away what is put back.
 	patience = 30 * time.Second
+	// rounds is the time between looks at what announces no changes: the older
+	// packet filter, behind iptables-legacy.
+	rounds = 700 * time.Millisecond
 	// peace is how long nothing of ours must be taken away for a repair to
 	// count as a new one.
 	peace = 10 * time.Second
@@ -39,12 +44,30 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 	var (
 		pause = settle
 		last  time.Time // of a repair
+		round <-chan time.Time
 	)
-	for range events {
+	if a.hasSilentParts() {
+		ticker := time.NewTicker(rounds)
+		defer ticker.Stop()
+		round = ticker.C
+	}
+	for {
 		select {
-		case <-time.After(pause):
 		case <-ctx.Done():
 			return nil
+		case <-round:
+			if time.Since(last) < pause {
+				continue
+			}
+		case _, ok := <-events:
+			if !ok {
+				return nil
+			}
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return nil
+			}
 		}
 		a.follow(cfg)
 		if a.mend() {
@@ -54,7 +77,16 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 		}
 		changed()
 	}
-	return nil
+}
+
+// hasSilentParts reports whether something was done that can be undone without
+// the kernel telling anybody.
+func (a *Applied) hasSilentParts() bool {
+	return slices.ContainsFunc(a.done, func(u undo) bool {
+		fw, ok := u.action.(InstallFirewall)
+		return ok && (fw.Kind == FirewallIPTables ||
+			slices.ContainsFunc(fw.Neighbours, func(c firewall.Chain) bool { return c.Legacy }))
+	})
 }
 
 // follow makes the plan anew from the host's present default routes, and

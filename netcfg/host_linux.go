@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"dsvpn/netcfg/firewall"
+	"dsvpn/netcfg/firewall/ipt"
 	"dsvpn/netcfg/firewall/nft"
 	"dsvpn/netcfg/link"
 	"dsvpn/netcfg/sysctl"
@@ -15,7 +16,8 @@ import (
 
 // firewalls are the kinds that this system has.
 var firewalls = map[FirewallKind]firewall.Firewall{
-	FirewallNFT: nft.Firewall{},
+	FirewallNFT:      ipt.BesideLegacy(nft.Firewall{}),
+	FirewallIPTables: ipt.New(ipt.Programs...),
 }
 
 // Probe reads the facts that a plan for cfg depends on. It changes nothing.
@@ -46,7 +48,7 @@ func Probe(cfg Config) (Facts, error) {
 	}
 	f.StrictUplinks = strictUplinks(f.Uplinks)
 	if cfg.wantsFirewall() {
-		f.Firewalls = []FirewallFact{{FirewallNFT, firewalls[FirewallNFT].Probe()}}
+		f.Firewalls = probeFirewalls(cfg)
 	}
 	return f, nil
 }
@@ -59,6 +61,28 @@ func (f Facts) refresh() (Facts, error) {
 	}
 	f.Uplinks, f.StrictUplinks = uplinks, strictUplinks(uplinks)
 	return f, nil
+}
+
+// probeFirewalls tries the kinds of firewall that cfg allows, up to one that
+// works, and looks for its neighbours if something is to be forwarded.
+func probeFirewalls(cfg Config) (facts []FirewallFact) {
+	kinds := []FirewallKind{FirewallNFT, FirewallIPTables}
+	if cfg.Firewall != FirewallAuto {
+		kinds = []FirewallKind{cfg.Firewall}
+	}
+	for _, kind := range kinds {
+		fact := FirewallFact{Kind: kind}
+		fw := firewalls[kind]
+		fact.Means, fact.Err = fw.Probe()
+		if fact.Err == nil && cfg.Role == Server {
+			fact.Neighbours, fact.Unreached = fw.Neighbours()
+		}
+		facts = append(facts, fact)
+		if fact.Err == nil {
+			break
+		}
+	}
+	return facts
 }
 
 // strictUplinks finds the uplinks with strict reverse-path filtering. The

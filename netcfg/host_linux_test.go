@@ -11,11 +11,13 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"dsvpn/netcfg/firewall/ipt"
 	"dsvpn/netcfg/firewall/nft"
 	"dsvpn/netcfg/link"
 	"dsvpn/netcfg/netlab"
@@ -55,6 +57,22 @@ func openTun(t *testing.T, name string) *os.File {
 		Mode: netlink.TUNTAP_MODE_TUN, Flags: netlink.TUNTAP_NO_PI, Queues: 1, NonPersist: true}
 	must(t, netlink.LinkAdd(link))
 	return link.Fds[0]
+}
+
+// closeTun closes a tun interface and waits until it is gone. That may take a
+// moment: a process that another test is starting just now has the descriptor
+// too, until it runs its own program.
+func closeTun(t *testing.T, dev *os.File, name string) {
+	t.Helper()
+	must(t, dev.Close())
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := netlink.LinkByName(name); errors.As(err, new(netlink.LinkNotFoundError)) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("interface %s outlives its file", name)
+		}
+	}
 }
 
 // up does on the current thread's host what a start does, but for the
@@ -129,18 +147,43 @@ func added(before, after string) string {
 	return b.String()
 }
 
-// ways are the kinds of tunnel that the tests below go through.
+// Both kinds of iptables, which is one or the other on a host of an operator.
+const (
+	iptablesNFT    FirewallKind = "iptables-nft"
+	iptablesLegacy FirewallKind = "iptables-legacy"
+)
+
+func init() {
+	for _, kind := range []FirewallKind{iptablesNFT, iptablesLegacy} {
+		firewalls[kind] = ipt.New(string(kind))
+	}
+}
+
+func with(kind FirewallKind) func(*Config) { return func(c *Config) { c.Firewall = kind } }
+
+// ways are the kinds of tunnel that the tests below go through, with each kind
+// of firewall.
 func ways(t *testing.T) map[string]Config {
+	netlabtest.Need(t, "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
 	stored := func(c *Config) { c.StateDir = t.TempDir() + "/state" }
-	return map[string]Config{
+	all := map[string]Config{
 		"client":         config(Client, stored),
 		"client-tunnel6": config(Client, stored, tunnel6),
 		"client-off6":    config(Client, stored, off6),
 		"client-inbound": config(Client, stored, keepInbound),
 		"server":         config(Server, stored),
 		"server-tunnel6": config(Server, stored, tunnel6),
+		"server-off6":    config(Server, stored, off6),
 		"point-to-point": config(Client, stored, pointToPoint),
 	}
+	for _, kind := range []FirewallKind{iptablesNFT, iptablesLegacy} {
+		all["client-"+string(kind)] = config(Client, stored, with(kind))
+		all["client-off6-"+string(kind)] = config(Client, stored, with(kind), off6)
+		all["server-"+string(kind)] = config(Server, stored, with(kind))
+		all["server-tunnel6-"+string(kind)] = config(Server, stored, with(kind), tunnel6)
+		all["server-off6-"+string(kind)] = config(Server, stored, with(kind), off6)
+	}
+	return all
 }
 
 // What Apply makes is the golden state, and Undo takes all of it back.
@@ -159,7 +202,7 @@ func TestApplyUndo(t *testing.T) {
 				must(t, applied.Undo())
 				same(t, "after Undo", before, snapshot(t))
 				must(t, applied.Undo()) // again, to no effect
-				dev.Close()
+				closeTun(t, dev, cfg.Interface)
 				same(t, "without the interface", outside, snapshot(t))
 				if _, err := os.Stat(cfg.StateDir); !errors.Is(err, os.ErrNotExist) {
 					t.Errorf("state directory: %v, want it gone", err)
@@ -258,7 +301,7 @@ func TestOptionalStepFails(t *testing.T) {
 			t.Errorf("state with an unknown congestion control:\n%s", got)
 		}
 		must(t, applied.Undo())
-		dev.Close()
+		closeTun(t, dev, cfg.Interface)
 		same(t, "after Undo", outside, snapshot(t))
 	})
 }
@@ -276,7 +319,7 @@ func TestUndoWhatIsGone(t *testing.T) {
 						t.Errorf("remove by hand: %v: %v", u.action, err)
 					}
 				}
-				dev.Close() // and the interface, too
+				closeTun(t, dev, cfg.Interface) // and the interface, too
 				must(t, applied.Undo())
 				same(t, "after Undo", outside, snapshot(t))
 			})
@@ -320,7 +363,7 @@ func TestSweepAfterKill(t *testing.T) {
 				if err != nil || len(removed) > 0 {
 					t.Errorf("sweep removed %q of a tunnel that is up, error %v", removed, err)
 				}
-				dev.Close()
+				closeTun(t, dev, cfg.Interface)
 
 				removed, err = Sweep("", Plan{}, cfg.StateDir)
 				must(t, err)
@@ -344,7 +387,7 @@ func TestStartAfterKill(t *testing.T) {
 				outside := snapshot(t)
 				dev, _ := up(t, cfg)
 				first := snapshot(t)
-				dev.Close()
+				closeTun(t, dev, cfg.Interface)
 				closed := snapshot(t)
 
 				plan := planFor(t, cfg)
@@ -361,7 +404,7 @@ func TestStartAfterKill(t *testing.T) {
 				same(t, "first and second start", first, snapshot(t))
 
 				must(t, applied.Undo())
-				dev.Close()
+				closeTun(t, dev, cfg.Interface)
 				same(t, "after Undo", outside, snapshot(t))
 			})
 		})
@@ -387,12 +430,12 @@ func TestTwoTunnels(t *testing.T) {
 			if !killed {
 				must(t, appliedB.Undo())
 			}
-			devB.Close()
+			closeTun(t, devB, b.Interface)
 			_, err := Sweep("", Plan{}, state)
 			must(t, err)
 			same(t, "the client, after the server has gone", alone, snapshot(t))
 			must(t, appliedA.Undo())
-			devA.Close()
+			closeTun(t, devA, a.Interface)
 			same(t, "after both", outside, snapshot(t))
 		})
 	}

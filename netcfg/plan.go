@@ -225,32 +225,43 @@ func (p *Plan) firewall(cfg Config, facts Facts, policy firewall.Policy) error {
 			map[bool]string{true: ", and clients reach the world only if you masquerade them"}[policy.Forward != nil])
 		return nil
 	}
-	kind, err := chooseFirewall(cfg.Firewall, facts.Firewalls)
+	chosen, why, err := chooseFirewall(cfg.Firewall, facts.Firewalls)
 	if err != nil {
 		return err
 	}
-	p.note("firewall: %s", kind)
+	p.note("firewall: %s (%s)", chosen.Kind, why)
+	if chosen.Unreached != nil {
+		p.warn("another firewall may drop what clients send and get: %v", chosen.Unreached)
+	}
 	policy.Interface = cfg.Interface
 	policy.Protect = []netip.Addr{cfg.Local}
 	if cfg.hasIPv6Address(facts) {
 		policy.Protect = append(policy.Protect, cfg.Local6())
 	}
-	p.add(InstallFirewall{kind, policy})
+	p.add(InstallFirewall{chosen.Kind, policy, chosen.Neighbours})
 	return nil
 }
 
-func chooseFirewall(want FirewallKind, facts []FirewallFact) (FirewallKind, error) {
+// chooseFirewall takes the first firewall that works, and says why it is that.
+func chooseFirewall(want FirewallKind, facts []FirewallFact) (chosen FirewallFact, why string, err error) {
 	var errs []error
 	for _, f := range facts {
 		if want != FirewallAuto && want != f.Kind {
 			continue
 		}
 		if f.Err == nil {
-			return f.Kind, nil
+			reasons := []string{"works " + f.Means}
+			if want != FirewallAuto {
+				reasons = append(reasons, "asked for by --firewall")
+			}
+			for _, err := range errs {
+				reasons = append(reasons, "not "+err.Error())
+			}
+			return f, strings.Join(reasons, "; "), nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", f.Kind, f.Err))
 	}
-	return "", fmt.Errorf("no firewall can be programmed here (is CAP_NET_ADMIN missing? "+
+	return chosen, "", fmt.Errorf("no firewall can be programmed here (is CAP_NET_ADMIN missing? "+
 		"--firewall none goes on without): %w", errors.Join(errs...))
 }
 

@@ -64,7 +64,7 @@ func facts(change ...func(*Facts)) Facts {
 		},
 		Uplinks: []link.Uplink{{Family: link.IPv4, Interface: "eth0", Gateway: netip.MustParseAddr("192.0.2.1")}},
 		HasIPv6: true, NewIPv6: true,
-		Firewalls: []FirewallFact{{Kind: FirewallNFT}},
+		Firewalls: []FirewallFact{{Kind: FirewallNFT, Means: "over netlink"}},
 		Sysctls: map[string]SysctlFact{
 			sysctlForward:    {"0", true},
 			sysctlCongestion: {"cubic", true},

@@ -49,6 +49,9 @@ func (s SetSysctl) String() string { return fmt.Sprintf("sysctl -w %s=%s", s.Nam
 type InstallFirewall struct {
 	Kind   FirewallKind
 	Policy firewall.Policy
+	// Neighbours are the chains of others that were found when the plan was
+	// made, for it to be printed. Whoever installs it looks again.
+	Neighbours []firewall.Chain
 }
 
 func (s InstallFirewall) Op() string { return "install firewall rules" }
@@ -58,7 +61,7 @@ func (s InstallFirewall) Object() string {
 
 func (s InstallFirewall) String() string {
 	if fw := firewalls[s.Kind]; fw != nil {
-		return fw.Script(s.Policy)
+		return fw.Script(s.Policy, s.Neighbours)
 	}
 	return fmt.Sprintf("# firewall rules for %s with %s, which this system does not have", s.Policy.Interface, s.Kind)
 }

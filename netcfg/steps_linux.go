@@ -59,6 +59,14 @@ func (s AddRoute) mend() (bool, error) { return missing(s.Add()) }
 
 func (s AddRule) mend() (bool, error) { return missing(s.Add()) }
 
+func (s InstallFirewall) mend() (bool, error) {
+	fw := firewalls[s.Kind]
+	if intact, err := fw.Intact(s.Policy); intact || err != nil {
+		return false, err
+	}
+	return true, fw.Install(s.Policy)
+}
+
 // missing tells from the answer to adding a thing whether it was missing.
 func missing(err error) (bool, error) {
 	if errors.Is(err, link.ErrExists) {

@@ -44,32 +44,44 @@ func median(all []time.Duration) float64 {
 	return float64(all[len(all)/2].Microseconds()) / 1000
 }
 
-// BenchmarkStartStop measures a client from its start to "Connected" and from
-// SIGTERM to its exit.
+// BenchmarkStartStop measures client and server, with each kind of firewall,
+// from the start to the words that say it is up and from SIGTERM to the exit.
 func BenchmarkStartStop(b *testing.B) {
 	t := newBenchTrial(b)
-	server, err := t.startServer()
-	if err != nil {
-		b.Fatal(err)
+	for _, firewall := range []string{"nft", "iptables"} {
+		flag := "--firewall=" + firewall
+		b.Run("server/"+firewall, func(b *testing.B) {
+			benchStartStop(b, func() (*process, error) { return t.startServer(flag) })
+		})
+		b.Run("client/"+firewall, func(b *testing.B) {
+			server, err := t.startServer()
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchStartStop(b, func() (*process, error) { return t.startClient(flag) })
+			if err := server.stop(syscall.SIGTERM); err != nil {
+				b.Fatal(err)
+			}
+		})
 	}
+}
+
+func benchStartStop(b *testing.B, start func() (*process, error)) {
 	var starts, stops []time.Duration
 	for b.Loop() {
-		client, err := t.startClient()
+		p, err := start()
 		if err != nil {
 			b.Fatal(err)
 		}
 		begin := time.Now()
-		if err := client.stop(syscall.SIGTERM); err != nil {
+		if err := p.stop(syscall.SIGTERM); err != nil {
 			b.Fatal(err)
 		}
-		starts, stops = append(starts, client.took), append(stops, time.Since(begin))
+		starts, stops = append(starts, p.took), append(stops, time.Since(begin))
 	}
 	b.ReportMetric(median(starts), "ms-start")
 	b.ReportMetric(median(stops), "ms-stop")
 	b.ReportMetric(0, "ns/op")
-	if err := server.stop(syscall.SIGTERM); err != nil {
-		b.Fatal(err)
-	}
 }
 
 // BenchmarkThroughput measures one TCP stream through the tunnel and the

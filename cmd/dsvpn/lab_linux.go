@@ -33,8 +33,9 @@ type trial struct {
 	lab                      *netlab.Lab
 	client, server, internet *netlab.Host
 
-	dir string // has the key
-	exe string // the program
+	dir string   // has the key
+	exe string   // the program
+	env []string // its environment; nil: that of this process
 
 	listeners []net.Listener
 	processes []*process
@@ -133,6 +134,7 @@ const startTimeout = 20 * time.Second
 func (t *trial) start(h *netlab.Host, until string, args ...string) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	p.cmd = exec.Command(t.exe, args...)
+	p.cmd.Env = t.env
 	p.cmd.Stderr = &p.log
 	begin := time.Now()
 	if err := h.Start(p.cmd); err != nil {

@@ -82,7 +82,7 @@ var (
 // one environment file.
 var flags = slices.Concat([]option{
 	boolFlag("--point-to-point", func(o *options) *bool { return &o.Net.PointToPoint }),
-	flag("--firewall", oneOf(netcfg.FirewallAuto, netcfg.FirewallNFT, netcfg.FirewallNone), func(o *options) *netcfg.FirewallKind { return &o.Net.Firewall }),
+	flag("--firewall", oneOf(netcfg.FirewallAuto, netcfg.FirewallNFT, netcfg.FirewallIPTables, netcfg.FirewallNone), func(o *options) *netcfg.FirewallKind { return &o.Net.Firewall }),
 	flag("--mark", number[uint32](1, math.MaxUint32), func(o *options) *uint32 { return &o.Net.Mark }),
 	flag("--table", parseTable, func(o *options) *int { return &o.Net.Table }),
 	flag("--rule-priority", number[int](1, lastRulePriority), func(o *options) *int { return &o.Net.RulePriority }),

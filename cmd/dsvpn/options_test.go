@@ -201,7 +201,7 @@ func checkOptions(t *testing.T, role netcfg.Role, o options) {
 		"mark":           n.Mark != 0,
 		"table":          n.Table > 0 && (n.Table < 253 || n.Table > 255),
 		"rule priority":  n.RulePriority > 0 && n.RulePriority+1 < 32766,
-		"firewall":       slices.Contains([]netcfg.FirewallKind{netcfg.FirewallAuto, netcfg.FirewallNFT, netcfg.FirewallNone}, n.Firewall),
+		"firewall":       slices.Contains([]netcfg.FirewallKind{netcfg.FirewallAuto, netcfg.FirewallNFT, netcfg.FirewallIPTables, netcfg.FirewallNone}, n.Firewall),
 		"ipv6":           slices.Contains([]netcfg.IPv6Mode{netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off}, n.IPv6),
 		"congestion":     len(n.Congestion) <= 15 && !strings.ContainsAny(n.Congestion, "./ \n\x00"),
 		"hosts":          !strings.ContainsAny(o.Server+o.Address, " /[]\n\x00"),

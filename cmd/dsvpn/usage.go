@@ -69,7 +69,9 @@ Flags may stand before, between and after the arguments; -- ends them.
 
     --point-to-point          give the interface its addresses, change nothing
                               else: no route, no rule, no firewall, no sysctl
-    --firewall auto|nft|none  what packet filter rules are made with (auto)
+    --firewall auto|nft|iptables|none
+                              what packet filter rules are made with (auto: the
+                              first that works)
     --mtu BYTES               of the tunnel interface (9000; 1500 on NetBSD)
     --ipv6 block|tunnel|off   what happens to IPv6 (block)
                                 block   it neither passes the tunnel nor leaks

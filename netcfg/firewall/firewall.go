@@ -2,7 +2,10 @@
 // packages below it program that, each with another of the kernel's filters.
 package firewall
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // Policy is what a tunnel needs of the packet filter.
 type Policy struct {
@@ -53,19 +56,51 @@ type Forward struct {
 	Block6 bool
 }
 
-// Firewall programs policies, at most one for an interface.
+// Tunnels6 reports whether IPv6 is forwarded.
+func (f Forward) Tunnels6() bool { return f.Source6.IsValid() && !f.Block6 }
+
+// Chain is a chain of somebody else's that may drop what the tunnel forwards.
+// An accept in a chain of our own is not final: the packet still goes through
+// every other chain at the same hook. So rules that accept it have to be
+// guests there.
+type Chain struct {
+	Family      string // as nft(8) calls it: ip, ip6 or inet
+	Table, Name string
+	// Legacy says that the chain belongs to the older packet filter, which
+	// the kernel asks too and which only iptables-legacy shows.
+	Legacy bool
+}
+
+func (c Chain) String() string {
+	s := fmt.Sprintf("%s %s %s", c.Family, c.Table, c.Name)
+	if c.Legacy {
+		s += " (legacy)"
+	}
+	return s
+}
+
+// Firewall programs policies, at most one for an interface. Everything that it
+// makes bears our mark, whatever way it was made.
 type Firewall interface {
-	// Install programs a policy at once and as a whole, in place of an older
-	// one for the same interface.
+	// Install programs a policy as a whole, in place of an older one for the
+	// same interface. After an error nothing of it is there.
 	Install(Policy) error
-	// Remove takes the policy for an interface away. Where there is none,
-	// it does nothing.
+	// Intact reports whether all of a policy is there that Install would
+	// make now: also what a neighbour has since given reason for. It looks and
+	// changes nothing.
+	Intact(Policy) (bool, error)
+	// Remove takes the policy for an interface away, whichever kind of
+	// firewall has made it. Where there is none, it does nothing.
 	Remove(iface string) error
-	// Owned lists the interfaces that have a policy of ours.
+	// Owned lists the interfaces that something with our mark is there for.
 	Owned() ([]string, error)
-	// Script is the command that a person would type for Install.
-	Script(Policy) string
-	// Probe proves that policies can be programmed on this host, by doing
-	// it; nothing of that is ever in force.
-	Probe() error
+	// Neighbours finds the chains that get guests. It may find some and
+	// still return an error, about those that are out of reach.
+	Neighbours() ([]Chain, error)
+	// Script is the command that a person would type for Install, on a host
+	// with these neighbours.
+	Script(Policy, []Chain) string
+	// Probe proves that policies can be programmed on this host, by doing it;
+	// nothing of that is ever in force. It says by what means.
+	Probe() (means string, err error)
 }

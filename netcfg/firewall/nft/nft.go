@@ -3,13 +3,17 @@
 // Package nft programs packet filter policies as nftables rules over netlink.
 //
 // The rules for an interface are one table of family inet. A policy goes to
-// the kernel as one batch, which takes effect as a whole or not at all.
+// the kernel as one batch, which takes effect as a whole or not at all. Drops
+// and translation are final there, wherever else a packet has to go. An accept
+// is not: so what the tunnel forwards is accepted, besides, by guest rules at
+// the top of the chains of others ([Guests]).
 package nft
 
 import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/google/nftables"
@@ -19,51 +23,9 @@ import (
 	"dsvpn/netcfg/firewall"
 )
 
-const (
-	// tablePrefix is what names of our tables begin with; the interface follows.
-	tablePrefix = "dsvpn-"
-	// mark is the comment on each rule of ours. A table counts as ours only if
-	// all of its rules have it.
-	mark = "dsvpn"
-)
-
-// tableName is the name of the table for an interface. An interface may have
-// a name that nft(8) cannot read as that of a table; other bytes than letters,
-// digits and a few more are then written as "/" and two hexadecimal digits,
-// which is unique since no interface has a "/" in its name.
-func tableName(iface string) string {
-	var b strings.Builder
-	b.WriteString(tablePrefix)
-	for _, c := range []byte(iface) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("-_.", c) >= 0:
-			b.WriteByte(c)
-		default:
-			fmt.Fprintf(&b, "/%02x", c)
-		}
-	}
-	return b.String()
-}
-
-// interfaceOf is the interface that a table belongs to, if it is one of ours.
-func interfaceOf(table string) (string, bool) {
-	rest, ok := strings.CutPrefix(table, tablePrefix)
-	if !ok {
-		return "", false
-	}
-	var b strings.Builder
-	for len(rest) > 0 {
-		var c byte
-		if n, _ := fmt.Sscanf(rest, "/%02x", &c); n == 1 && len(rest) >= 3 {
-			b.WriteByte(c)
-			rest = rest[3:]
-			continue
-		}
-		b.WriteByte(rest[0])
-		rest = rest[1:]
-	}
-	return b.String(), b.Len() > 0
-}
+// mark is the comment on each rule in a table of ours. A table counts as ours
+// only if all of its rules have it.
+const mark = "dsvpn"
 
 // Firewall programs policies with nftables. It opens a netlink socket for each
 // call, in the network namespace of the calling thread.
@@ -72,7 +34,7 @@ type Firewall struct{}
 var _ firewall.Firewall = Firewall{}
 
 func table(iface string) *nftables.Table {
-	return &nftables.Table{Family: nftables.TableFamilyINet, Name: tableName(iface)}
+	return &nftables.Table{Family: nftables.TableFamilyINet, Name: firewall.Mark(iface)}
 }
 
 // commit sends the messages that fill buffers, as one transaction.
@@ -108,8 +70,19 @@ func addRules(conn *nftables.Conn, t *nftables.Table, p firewall.Policy) {
 	}
 }
 
-// Install programs a policy, in place of an older one for its interface.
-func (Firewall) Install(p firewall.Policy) error {
+// Install programs a policy, in place of an older one for its interface. Its
+// drops are there before anything is accepted.
+func (fw Firewall) Install(p firewall.Policy) error {
+	if err := installTable(p); err != nil {
+		return err
+	}
+	if err := (Guests{}).Install(p); err != nil {
+		return errors.Join(err, fw.Remove(p.Interface))
+	}
+	return nil
+}
+
+func installTable(p firewall.Policy) error {
 	t := table(p.Interface)
 	err := commit(func(conn *nftables.Conn) {
 		conn.CreateTable(t)
@@ -125,74 +98,74 @@ func (Firewall) Install(p firewall.Policy) error {
 	})
 }
 
-// Remove deletes the table of an interface, if there is one.
-func (Firewall) Remove(iface string) error {
-	err := commit(func(conn *nftables.Conn) { conn.DelTable(table(iface)) })
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
-
-// Owned lists the interfaces that have a table of ours.
-func (Firewall) Owned() ([]string, error) {
-	conn, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
-	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return nil, err
-	}
-	var ifaces []string
-	for _, t := range tables {
-		iface, ok := interfaceOf(t.Name)
-		if !ok {
-			continue
-		}
-		switch ours, err := marked(conn, t); {
-		case errors.Is(err, unix.ENOENT): // deleted since the listing
-		case err != nil:
-			return nil, err
-		case ours:
-			ifaces = append(ifaces, iface)
-		}
-	}
-	return ifaces, nil
-}
-
-// marked reports whether every rule of a table bears our mark.
-func marked(conn *nftables.Conn, t *nftables.Table) (bool, error) {
-	all, err := conn.ListChainsOfTableFamily(t.Family)
-	if err != nil {
-		return false, err
-	}
-	for _, c := range all {
-		if c.Table.Name != t.Name {
-			continue
-		}
-		rules, err := conn.GetRules(t, c)
-		if err != nil {
-			return false, err
-		}
-		for _, r := range rules {
-			if s, _ := userdata.GetString(r.UserData, userdata.TypeComment); s != mark {
-				return false, nil
+// Intact looks for as many rules in our table, chain by chain, as the policy
+// has, and for all guests.
+func (Firewall) Intact(p firewall.Policy) (intact bool, err error) {
+	err = look(func(rs *ruleset) error {
+		for _, c := range chains(p) {
+			rules, err := rs.rules(&nftables.Chain{Table: table(p.Interface), Name: c.name})
+			if err != nil || len(rules) != len(c.rules) {
+				intact = false
+				return err
 			}
 		}
-	}
-	return true, nil
+		intact, err = Guests{}.intact(rs, p)
+		return err
+	})
+	return intact, err
 }
 
-// Script is the policy as a command with nft(8).
-func (Firewall) Script(p firewall.Policy) string { return script(p) }
+// Remove deletes the table of an interface, if there is one, after whatever
+// bears its mark in other tables.
+func (Firewall) Remove(iface string) error {
+	errGuests := Guests{}.Remove(iface)
+	err := commit(func(conn *nftables.Conn) { conn.DelTable(table(iface)) })
+	if errors.Is(err, unix.ENOENT) || missing(err) {
+		err = nil
+	}
+	return errors.Join(errGuests, err)
+}
+
+// Owned lists the interfaces that have a table of ours, or a rule with our
+// mark in another table.
+func (Firewall) Owned() (ifaces []string, err error) {
+	err = look(func(rs *ruleset) error {
+		if ifaces, err = rs.owned(); err != nil {
+			return err
+		}
+		for _, c := range rs.chains {
+			iface, ok := firewall.Marked(c.Table.Name)
+			if !ok || c.Table.Family != nftables.TableFamilyINet {
+				continue
+			}
+			ours, err := rs.tableIs(c.Table, func(r *nftables.Rule) bool { return comment(r) == mark })
+			if err != nil {
+				return err
+			}
+			if ours {
+				ifaces = append(ifaces, iface)
+			}
+		}
+		return nil
+	})
+	slices.Sort(ifaces)
+	return slices.Compact(ifaces), err
+}
+
+// Neighbours finds the chains that get guests.
+func (Firewall) Neighbours() ([]firewall.Chain, error) { return Guests{}.Neighbours() }
+
+// Script is the policy as commands with nft(8).
+func (Firewall) Script(p firewall.Policy, chains []firewall.Chain) string {
+	return strings.TrimSuffix(script(p)+"\n"+Guests{}.Script(p, chains), "\n")
+}
 
 // Probe programs a table with every kind of rule that policies have, and
 // deletes it in the same batch: the kernel checks it all, and at no moment is
 // any of it in force.
-func (Firewall) Probe() error {
+func (Firewall) Probe() (means string, err error) {
 	t := table(fmt.Sprintf("probe-%d", os.Getpid()))
-	return commit(func(conn *nftables.Conn) {
+	return "over netlink", commit(func(conn *nftables.Conn) {
 		conn.AddTable(t)
 		addRules(conn, t, probePolicy)
 		conn.DelTable(t)

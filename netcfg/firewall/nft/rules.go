@@ -112,7 +112,7 @@ func forward(iface string, f firewall.Forward) (rules [][]term) {
 // same whether the table is there or not.
 func script(p firewall.Policy) string {
 	var b strings.Builder
-	table := tableName(p.Interface)
+	table := firewall.Mark(p.Interface)
 	fmt.Fprintf(&b, "nft -f - <<'END'\ntable inet %[1]s\ndelete table inet %[1]s\ntable inet %[1]s {\n", table)
 	for i, c := range chains(p) {
 		if i > 0 {
@@ -121,11 +121,7 @@ func script(p firewall.Policy) string {
 		fmt.Fprintf(&b, "\tchain %s {\n\t\ttype %s hook %s priority %s; policy accept;\n",
 			c.name, c.kind, hookNames[c.hook], priorityNames[c.priority])
 		for _, r := range c.rules {
-			b.WriteString("\t\t")
-			for _, t := range r {
-				b.WriteString(t.text + " ")
-			}
-			fmt.Fprintf(&b, "comment %q\n", mark)
+			fmt.Fprintf(&b, "\t\t%s comment %q\n", text(r), mark)
 		}
 		b.WriteString("\t}\n")
 	}

@@ -5,6 +5,7 @@ package nft
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
@@ -62,6 +63,19 @@ func nfproto(a netip.Addr) []expr.Any {
 		family = unix.NFPROTO_IPV6
 	}
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg}, compare(expr.CmpOpEq, []byte{family})}
+}
+
+// text is a rule as nft(8) writes it.
+func text(rule []term) string {
+	var words []string
+	for _, t := range rule {
+		words = append(words, t.text)
+	}
+	return strings.Join(words, " ")
+}
+
+func isIPv4() term {
+	return term{"meta nfproto ipv4", nfproto(netip.IPv4Unspecified())}
 }
 
 func isIPv6() term {
