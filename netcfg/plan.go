@@ -270,8 +270,11 @@ func (c Config) hasIPv6Address(facts Facts) bool {
 	return c.IPv6 != IPv6Off && facts.HasIPv6 && facts.NewIPv6 && c.MTU >= minIPv6MTU
 }
 
-// addInterface gives the interface its addresses and sets it up.
+// addInterface sets the interface up and gives it its addresses, in this order:
+// an IPv6 address that is given to an interface on its way up may end without
+// its routes, which the kernel adds in its own time.
 func (p *Plan) addInterface(cfg Config, facts Facts) {
+	p.add(SetUp{cfg.Interface})
 	p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local, Peer: netip.PrefixFrom(cfg.Remote, 32)}})
 	switch {
 	case cfg.hasIPv6Address(facts):
@@ -285,7 +288,6 @@ func (p *Plan) addInterface(cfg Config, facts Facts) {
 	default:
 		p.note("no IPv6 in the tunnel: its MTU of %d is below %d", cfg.MTU, minIPv6MTU)
 	}
-	p.add(SetUp{cfg.Interface})
 }
 
 // addRoutes sends everything into the tunnel but what is marked and what has a
