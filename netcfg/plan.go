@@ -271,8 +271,8 @@ func (c Config) hasIPv6Address(facts Facts) bool {
 }
 
 // addInterface sets the interface up and gives it its addresses, in this order:
-// an IPv6 address that is given to an interface on its way up may end without
-// its routes, which the kernel adds in its own time.
+// an IPv6 address that is given to an interface on its way up becomes usable
+// only in the kernel's own time.
 func (p *Plan) addInterface(cfg Config, facts Facts) {
 	p.add(SetUp{cfg.Interface})
 	p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local, Peer: netip.PrefixFrom(cfg.Remote, 32)}})

@@ -74,7 +74,11 @@ func (a Address) String() string {
 	if a.Peer.IsSingleIP() {
 		peer = a.Peer.Addr().String()
 	}
-	return fmt.Sprintf("%s addr add %s peer %s dev %s", family.ip(), a.Local, peer, a.Interface)
+	command := fmt.Sprintf("%s addr add %s peer %s dev %s", family.ip(), a.Local, peer, a.Interface)
+	if family == IPv6 {
+		command += " nodad"
+	}
+	return command
 }
 
 // Route is a default route of a table: out of an interface or, without one,

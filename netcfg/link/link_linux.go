@@ -44,7 +44,13 @@ func ipNet(p netip.Prefix) *net.IPNet {
 
 func (a Address) netlink() *netlink.Addr {
 	local := netip.PrefixFrom(a.Local, a.Local.BitLen())
-	return &netlink.Addr{IPNet: ipNet(local), Peer: ipNet(a.Peer), Broadcast: net.IPv4zero}
+	na := &netlink.Addr{IPNet: ipNet(local), Peer: ipNet(a.Peer), Broadcast: net.IPv4zero}
+	if a.Local.Is6() {
+		// There is nobody to detect a duplicate at; and until the kernel has
+		// done with it, connections would be made from another address.
+		na.Flags = unix.IFA_F_NODAD
+	}
+	return na
 }
 
 // Add gives the address to its interface.
