@@ -143,7 +143,7 @@ func TestSnapshotShowsEveryChange(t *testing.T) {
 	rule := netlink.NewRule()
 	rule.Priority, rule.Table, rule.Mark, rule.Invert = 31000, 42069, 42069, true
 	anywhere := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
-	route := &netlink.Route{Dst: anywhere, Table: 42069, Type: 7, Priority: 4278198272, Family: netlink.FAMILY_V4}
+	route := &netlink.Route{Dst: anywhere, Table: 42069, Type: 7, Priority: 4096, Family: netlink.FAMILY_V4}
 	table := &nftables.Table{Name: "t", Family: nftables.TableFamilyINet}
 	tests := []struct {
 		name, want string
