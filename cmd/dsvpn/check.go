@@ -64,7 +64,9 @@ func (r *report) verdict(err error, format string, args ...any) {
 func (r *report) check(ctx context.Context, o options) {
 	r.device(ctx, o)
 	r.host(o)
-	if o.KeyFile != "" {
+	if o.Key != nil {
+		r.ok("%s can be used", keyVariable)
+	} else if o.KeyFile != "" {
 		r.key(o.KeyFile)
 	}
 	if o.Net.Role == netcfg.Server {

@@ -32,6 +32,12 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 		return err
 	}
 	defer end.close()
+	status := session.NewStatus()
+	health, err := p.newHealth(ctx, o, status)
+	if err != nil {
+		return err
+	}
+	defer health.close()
 
 	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU)
 	if err != nil {
@@ -43,9 +49,10 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	if plan, err = netcfg.MakePlan(o.Net, facts); err != nil {
 		return err
 	}
+	health.attend(ctx, dev.Name())
 	end.prepare(ctx, session.Config{
 		Key: key, Device: dev, MTU: o.Net.MTU,
-		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
+		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Status: status, Logger: p.log,
 	})
 	return p.during(ctx, o, dev, plan, end)
 }
