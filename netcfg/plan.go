@@ -139,7 +139,7 @@ func (p *Plan) forwarding(cfg Config, facts Facts) error {
 		return nil
 	case !now.Writable:
 		return fmt.Errorf("%s is %s and cannot be written: run as root, or set it for a container with "+
-			"--sysctl %[1]s=1 (in Kubernetes: securityContext.sysctls of the pod)", sysctlForward, orUnknown(now.Value))
+			"--sysctl %[1]s=1 (in Kubernetes, of the pod: securityContext: {sysctls: [{name: %[1]s, value: \"1\"}]})", sysctlForward, orUnknown(now.Value))
 	}
 	// Also where it is 1 already: another tunnel of ours may have set it, and
 	// must not take it back while this one needs it.

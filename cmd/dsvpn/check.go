@@ -62,6 +62,7 @@ func (r *report) verdict(err error, format string, args ...any) {
 }
 
 func (r *report) check(ctx context.Context, o options) {
+	r.verdict(checkPrivilege(), "the privilege to configure the network is there")
 	r.device(ctx, o)
 	r.host(o)
 	if o.Key != nil {

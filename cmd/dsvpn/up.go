@@ -15,6 +15,11 @@ import (
 // be found wrong is found before the host changes, which is from the opening
 // of the interface on.
 func (p *program) up(ctx context.Context, o options, key session.Key) error {
+	if !o.DryRun {
+		if err := checkPrivilege(); err != nil {
+			return err
+		}
+	}
 	facts, err := netcfg.Probe(o.Net)
 	if err != nil {
 		return err
