@@ -56,17 +56,17 @@ func wantTold(t *testing.T, told <-chan string, state, status string) {
 // client when it is connected.
 func TestNotify(t *testing.T) {
 	tr := newTestTrial(t)
-	told := manager(t)
+	ofClient := manager(t)
 	client, err := tr.start(tr.client, "connection failed", "client", tr.key(), serverIP)
 	stopAtEnd(t, client, err)
-	wantTold(t, told, "WATCHDOG=1", "STATUS=no session")
-	server, err := tr.startServer()
-	stopAtEnd(t, server, err)
-	wantTold(t, told, "READY=1", "STATUS=no session")
-	wantTold(t, told, "READY=1", "STATUS=session with "+serverIP)
-	wantTold(t, told, "WATCHDOG=1", "STATUS=session with "+clientIP)
+	wantTold(t, ofClient, "WATCHDOG=1", "STATUS=no session")
+	ofServer := manager(t)
+	startServer(t, tr)
+	wantTold(t, ofServer, "READY=1", "STATUS=")
+	wantTold(t, ofClient, "READY=1", "STATUS=session with "+serverIP)
+	wantTold(t, ofServer, "WATCHDOG=1", "STATUS=session with "+clientIP)
 	check(t, client.stop(syscall.SIGTERM))
-	wantTold(t, told, "STOPPING=1", "")
+	wantTold(t, ofClient, "STOPPING=1", "")
 }
 
 // A program that does not do its work does not keep its watchdog quiet.
