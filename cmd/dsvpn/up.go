@@ -110,6 +110,12 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		return err
 	}
 	defer func() {
+		if o.KeepClosed && o.Net.Role == netcfg.Client {
+			err = errors.Join(err, dev.Close())
+			p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
+			p.log.Info("Done.")
+			return
+		}
 		// The kernel takes its time to remove an interface: that goes on while
 		// the rest is undone. Packets that miss it meet the unreachable route.
 		closed := make(chan error, 1)

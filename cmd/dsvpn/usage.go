@@ -100,6 +100,8 @@ Flags for the client, which a server ignores:
                               came, not through the tunnel
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
+    --keep-closed             when the client ends, let nothing out past the
+                              tunnel, until the next start or dsvpn cleanup
 
 Each flag has an environment variable of the same name: that of --rule-priority
 is DSVPN_RULE_PRIORITY. So have the arguments. What is given on the command
