@@ -138,13 +138,20 @@ func (p *Plan) forwarding(cfg Config, facts Facts) error {
 		p.note("%s is 1 already", sysctlForward)
 		return nil
 	case !now.Writable:
-		return fmt.Errorf("%s is %s and cannot be written: run as root, or set it for a container with "+
-			"--sysctl %[1]s=1 (in Kubernetes, of the pod: securityContext: {sysctls: [{name: %[1]s, value: \"1\"}]})", sysctlForward, orUnknown(now.Value))
+		return fmt.Errorf("%s is %s and cannot be written: run as root, or %s",
+			sysctlForward, orUnknown(now.Value), forContainer(sysctlForward))
 	}
 	// Also where it is 1 already: another tunnel of ours may have set it, and
 	// must not take it back while this one needs it.
 	p.add(SetSysctl{sysctlForward, "1", cfg.Interface, cfg.StateDir})
 	return nil
+}
+
+// forContainer tells how the parameter is set to 1 for a container, which
+// cannot do so itself.
+func forContainer(sysctl string) string {
+	return fmt.Sprintf("set it for the container with --sysctl %[1]s=1 "+
+		"(in Kubernetes, of the pod: securityContext: {sysctls: [{name: %[1]s, value: \"1\"}]})", sysctl)
 }
 
 func orUnknown(s string) string {
@@ -191,7 +198,8 @@ func (p *Plan) bypass(cfg Config, facts Facts) firewall.Bypass {
 	mark := facts.Sysctls[sysctlValidMark]
 	if !cfg.wantsFirewall() || mark.Value != "1" && !mark.Writable {
 		p.warn("strict reverse-path filtering (rp_filter) on %s drops the server's answers, unless the server is in a network of this host: "+
-			"%s=1 cannot be set here; set it, or rp_filter=2", strings.Join(facts.StrictUplinks, " and "), sysctlValidMark)
+			"%s=1 cannot be set here: set rp_filter=2, or %s",
+			strings.Join(facts.StrictUplinks, " and "), sysctlValidMark, forContainer(sysctlValidMark))
 		return b
 	}
 	if mark.Writable {
