@@ -30,6 +30,9 @@ func (p Plan) String() string {
 		if s.Optional {
 			b.WriteString(" # optional")
 		}
+		if s.Stays {
+			b.WriteString(" # stays")
+		}
 		b.WriteByte('\n')
 	}
 	return b.String()
@@ -305,6 +308,8 @@ func (p *Plan) addInterface(cfg Config, facts Facts) {
 // rule that keeps the local networks reachable comes before the one that takes
 // everything else. Backwards, it is right for the way down.
 func (p *Plan) addRoutes(cfg Config, facts Facts) {
+	// closing adds what is enough to keep everything from passing the tunnel.
+	closing := func(a Action) { p.Steps = append(p.Steps, Step{Action: a, Stays: cfg.KeepClosed}) }
 	families := []link.Family{link.IPv4}
 	switch {
 	case cfg.IPv6 == IPv6Off:
@@ -323,12 +328,12 @@ func (p *Plan) addRoutes(cfg Config, facts Facts) {
 		}
 		// When the process is killed, the interface goes and its route with
 		// it. This one stays, so that nothing leaves in the clear.
-		p.add(AddRoute{link.Route{Family: f, Table: cfg.Table, Metric: link.UnreachableMetric}})
+		closing(AddRoute{link.Route{Family: f, Table: cfg.Table, Metric: link.UnreachableMetric}})
 	}
 	for _, f := range families {
-		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
+		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
 	}
 	for _, f := range families {
-		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
+		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
 	}
 }

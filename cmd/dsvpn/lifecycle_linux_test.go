@@ -371,26 +371,6 @@ func runOn(h *netlab.Host, name string, args ...string) error {
 	return nil
 }
 
-// A client that is told to keep its host closed does so when it ends in
-// peace, until a cleanup.
-func TestKeepClosed(t *testing.T) {
-	t.Parallel()
-	tr := newTestTrial(t)
-	startServer(t, tr, "--keep-closed") // which is nothing to a server
-	before := state(t, tr.client)
-	client, err := tr.startClient("--keep-closed")
-	check(t, err)
-	check(t, client.stop(syscall.SIGTERM))
-	if !client.log.contains("stays closed") || !client.log.contains("Done.") {
-		t.Errorf("the client does not say what becomes of the host:\n%s", client.log.String())
-	}
-	wire := newCapture(t, tr.server, "access")
-	tryEverything(t, tr)
-	wantOnlyTunnel(t, wire.upTo(t, tr.client, serverIP))
-	check(t, tr.client.Command(t.Context(), tr.exe, "cleanup").Run())
-	wantState(t, "cleanup", tr.client, before)
-}
-
 // What somebody deletes while the program is up is put back. An interface that
 // is gone ends it.
 func TestThingsRemovedByHand(t *testing.T) {

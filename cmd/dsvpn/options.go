@@ -47,8 +47,7 @@ type options struct {
 
 	Net netcfg.Config // Interface is a name or "auto"
 
-	ReconnectLimit int  // connection attempts in a row; 0 means for ever
-	KeepClosed     bool // the client ends without opening the host again
+	ReconnectLimit int // connection attempts in a row; 0 means for ever
 	DryRun         bool
 	Health         string // HOST:PORT to answer questions about the tunnel's health on; empty is none
 
@@ -97,7 +96,7 @@ var flags = slices.Concat([]option{
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
-	boolFlag("--keep-closed", func(o *options) *bool { return &o.KeepClosed }),
+	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
 	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)

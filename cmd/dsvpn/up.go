@@ -110,18 +110,16 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		return err
 	}
 	defer func() {
-		if o.KeepClosed && o.Net.Role == netcfg.Client {
-			err = errors.Join(err, dev.Close())
-			p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
-			p.log.Info("Done.")
-			return
-		}
 		// The kernel takes its time to remove an interface: that goes on while
 		// the rest is undone. Packets that miss it meet the unreachable route.
 		closed := make(chan error, 1)
 		go func() { closed <- dev.Close() }()
 		undoErr := errors.Join(applied.Undo(), <-closed)
-		if undoErr == nil {
+		switch {
+		case undoErr != nil:
+		case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
+			p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
+		default:
 			p.log.Info("routes, rules and addresses are removed: the host is as it was")
 		}
 		p.log.Info("Done.")
