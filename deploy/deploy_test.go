@@ -35,12 +35,38 @@ func TestMain(m *testing.M) {
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "dsvpn")
 		build := exec.Command("go", "build", "-o", program, "./cmd/dsvpn")
-		build.Dir, build.Stderr = "..", os.Stderr
+		build.Dir, build.Stderr, build.Env = "..", os.Stderr, append(os.Environ(), "CGO_ENABLED=0")
 		if err := build.Run(); err != nil {
 			panic(err)
 		}
 		return m.Run()
 	}())
+}
+
+// skip skips the test, and fails it where all is there by agreement.
+func skip(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal("cannot run here: " + reason)
+	}
+	t.Skip(reason)
+}
+
+// need skips the test unless these programs are installed.
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, name := range programs {
+		if _, err := exec.LookPath(name); err != nil {
+			skip(t, err.Error())
+		}
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func files(t *testing.T, pattern string) []string {
@@ -55,9 +81,7 @@ func files(t *testing.T, pattern string) []string {
 func read(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	check(t, err)
 	return string(text)
 }
 
@@ -88,13 +112,8 @@ func TestVariables(t *testing.T) {
 
 // The units are as systemd wants them, and leave the program few privileges.
 func TestUnits(t *testing.T) {
-	if _, err := exec.LookPath("systemd-analyze"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	const installed, exposure = "/usr/local/bin/dsvpn", "30" // tenths, of 10
+	need(t, "systemd-analyze")
+	const exposure = "30" // tenths, of 10
 	for _, name := range files(t, "systemd/*.service") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			text := read(t, name)
