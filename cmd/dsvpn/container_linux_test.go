@@ -150,6 +150,12 @@ func TestSidecar(t *testing.T) {
 	serveCaller(t, tr, tr.internet, "")
 	caller := internetIP + ":" + portCaller
 
+	content, err := os.ReadDir(strings.TrimSpace(c.do(t, "podman", "image", "mount", "dsvpn")))
+	if err != nil || len(content) != 1 || content[0].Name() != "dsvpn" {
+		t.Errorf("the image has %v (%v), want the program alone", content, err)
+	}
+	c.do(t, "podman", "image", "umount", "dsvpn")
+
 	privileged := []string{"--cap-add", "NET_ADMIN", "--device", "/dev/net/tun"}
 	c.start(t, tr.server, "server", "waiting for a client", append(privileged,
 		"--cap-add", "NET_BIND_SERVICE", "--env", "DSVPN_KEY="+key.Base64(), "dsvpn", "server")...)
