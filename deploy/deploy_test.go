@@ -19,8 +19,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	strict "sigs.k8s.io/yaml"
+	reader "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
 )
 
 // program is the program, built for the tests.
@@ -141,7 +142,7 @@ func TestUnits(t *testing.T) {
 func TestKubernetes(t *testing.T) {
 	for _, name := range files(t, "kubernetes/*.yaml") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
-			documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(read(t, name))))
+			documents := reader.NewYAMLReader(bufio.NewReader(strings.NewReader(read(t, name))))
 			for {
 				document, err := documents.Read()
 				if errors.Is(err, io.EOF) {
@@ -159,22 +160,30 @@ func TestKubernetes(t *testing.T) {
 func checkObject(t *testing.T, document []byte) {
 	t.Helper()
 	var kind metav1.TypeMeta
-	if err := strict.Unmarshal(document, &kind); err != nil {
+	if err := yaml.Unmarshal(document, &kind); err != nil {
 		t.Fatal(err)
 	}
 	switch kind.GroupVersionKind() {
 	case appsv1.SchemeGroupVersion.WithKind("Deployment"):
 		var d appsv1.Deployment
-		if err := strict.UnmarshalStrict(document, &d); err != nil {
-			t.Fatal(err)
-		}
+		decode(t, document, &d)
 		checkPod(t, d.Spec.Template.Spec)
 	case corev1.SchemeGroupVersion.WithKind("Service"):
-		if err := strict.UnmarshalStrict(document, new(corev1.Service)); err != nil {
-			t.Fatal(err)
-		}
+		decode(t, document, new(corev1.Service))
 	default:
 		t.Errorf("nobody has checked a %v", kind)
+	}
+}
+
+// decode is strict as the API server is when it is asked to be: about unknown
+// and repeated fields, and about upper and lower case.
+func decode(t *testing.T, document []byte, object any) {
+	t.Helper()
+	text, err := yaml.YAMLToJSONStrict(document)
+	check(t, err)
+	wrong, err := json.UnmarshalStrict(text, object)
+	if err := errors.Join(append(wrong, err)...); err != nil {
+		t.Fatal(err)
 	}
 }
 
