@@ -45,4 +45,4 @@ cross:
 
 # Build the container image: the static program and nothing else.
 image: build
-    podman build -t dsvpn .
+    podman build --format docker -t dsvpn --build-context build=. .

@@ -45,6 +45,7 @@ type Applied struct {
 type undo struct {
 	action Action
 	do     func() error
+	stays  bool
 }
 
 // Apply performs the steps of a plan. If one fails that is not optional, or
@@ -56,7 +57,7 @@ func Apply(ctx context.Context, plan Plan, log *slog.Logger) (*Applied, error) {
 		if ctx.Err() != nil {
 			return nil, errors.Join(context.Cause(ctx), a.Undo())
 		}
-		err := a.perform(s.Action)
+		err := a.perform(s)
 		switch {
 		case err == nil:
 			log.Debug("done", "step", s.String())
@@ -69,9 +70,9 @@ func Apply(ctx context.Context, plan Plan, log *slog.Logger) (*Applied, error) {
 	return a, nil
 }
 
-func (a *Applied) perform(action Action) error {
-	a.tried[action.String()] = true
-	p, ok := action.(performer)
+func (a *Applied) perform(s Step) error {
+	a.tried[s.String()] = true
+	p, ok := s.Action.(performer)
 	if !ok {
 		return fmt.Errorf("on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 	}
@@ -81,11 +82,11 @@ func (a *Applied) perform(action Action) error {
 	}
 	// What stands in the place of an earlier thing takes its place here, too:
 	// undoing that one would take away the new one.
-	earlier := slices.IndexFunc(a.done, func(u undo) bool { return replaces(action, u.action) })
+	earlier := slices.IndexFunc(a.done, func(u undo) bool { return replaces(s.Action, u.action) })
 	if earlier < 0 {
-		a.done = append(a.done, undo{action, do})
+		a.done = append(a.done, undo{s.Action, do, s.Stays})
 	} else {
-		a.done[earlier] = undo{action, do}
+		a.done[earlier] = undo{s.Action, do, s.Stays}
 	}
 	return err
 }
@@ -98,7 +99,7 @@ func replaces(a, b Action) bool {
 	return ok1 && ok2 && x.Kind == y.Kind && x.Policy.Interface == y.Policy.Interface
 }
 
-// Undo takes back what was done, last step first. It goes on past errors and
+// Undo takes back what was done and need not stay, last step first. It goes on past errors and
 // returns them as an [*UndoError]; a thing that is gone already is none. A second
 // call does nothing.
 //
@@ -106,6 +107,9 @@ func replaces(a, b Action) bool {
 func (a *Applied) Undo() error {
 	var errs []error
 	for _, u := range slices.Backward(a.done) {
+		if u.stays {
+			continue
+		}
 		err := u.do()
 		if err != nil && !gone(err) {
 			errs = append(errs, &OpError{"undo: " + u.action.Op(), u.action.Object(), err})

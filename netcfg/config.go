@@ -111,6 +111,9 @@ type Config struct {
 	// KeepInbound lets what the host answers to connections from outside leave
 	// by the uplink instead of the tunnel.
 	KeepInbound bool
+	// KeepClosed leaves the host closed whenever the tunnel goes down: what
+	// would have gone through it goes nowhere, until a Sweep.
+	KeepClosed bool
 	// OperatorAddr is where the operator works from, if that is another host:
 	// they are warned when the tunnel would cut them off.
 	OperatorAddr netip.Addr

@@ -120,7 +120,7 @@ func (a *Applied) update(plan Plan) error {
 			continue
 		}
 		a.log.Info("the network has changed", "now", s.Op()+" "+s.Object())
-		if err := a.perform(s.Action); err != nil && !s.Optional {
+		if err := a.perform(s); err != nil && !s.Optional {
 			errs = append(errs, &OpError{s.Op(), s.Object(), err})
 		}
 	}

@@ -30,6 +30,9 @@ func (p Plan) String() string {
 		if s.Optional {
 			b.WriteString(" # optional")
 		}
+		if s.Stays {
+			b.WriteString(" # stays")
+		}
 		b.WriteByte('\n')
 	}
 	return b.String()
@@ -138,13 +141,20 @@ func (p *Plan) forwarding(cfg Config, facts Facts) error {
 		p.note("%s is 1 already", sysctlForward)
 		return nil
 	case !now.Writable:
-		return fmt.Errorf("%s is %s and cannot be written: run as root, or set it for a container with "+
-			"--sysctl %[1]s=1 (in Kubernetes: securityContext.sysctls of the pod)", sysctlForward, orUnknown(now.Value))
+		return fmt.Errorf("%s is %s and cannot be written: run as root, or %s",
+			sysctlForward, orUnknown(now.Value), forContainer(sysctlForward))
 	}
 	// Also where it is 1 already: another tunnel of ours may have set it, and
 	// must not take it back while this one needs it.
 	p.add(SetSysctl{sysctlForward, "1", cfg.Interface, cfg.StateDir})
 	return nil
+}
+
+// forContainer tells how the parameter is set to 1 for a container, which
+// cannot do so itself.
+func forContainer(sysctl string) string {
+	return fmt.Sprintf("set it for the container with --sysctl %[1]s=1 "+
+		"(in Kubernetes, of the pod: securityContext: {sysctls: [{name: %[1]s, value: \"1\"}]})", sysctl)
 }
 
 func orUnknown(s string) string {
@@ -191,7 +201,8 @@ func (p *Plan) bypass(cfg Config, facts Facts) firewall.Bypass {
 	mark := facts.Sysctls[sysctlValidMark]
 	if !cfg.wantsFirewall() || mark.Value != "1" && !mark.Writable {
 		p.warn("strict reverse-path filtering (rp_filter) on %s drops the server's answers, unless the server is in a network of this host: "+
-			"%s=1 cannot be set here; set it, or rp_filter=2", strings.Join(facts.StrictUplinks, " and "), sysctlValidMark)
+			"%s=1 cannot be set here: set rp_filter=2, or %s",
+			strings.Join(facts.StrictUplinks, " and "), sysctlValidMark, forContainer(sysctlValidMark))
 		return b
 	}
 	if mark.Writable {
@@ -297,6 +308,8 @@ func (p *Plan) addInterface(cfg Config, facts Facts) {
 // rule that keeps the local networks reachable comes before the one that takes
 // everything else. Backwards, it is right for the way down.
 func (p *Plan) addRoutes(cfg Config, facts Facts) {
+	// closing adds what is enough to keep everything from passing the tunnel.
+	closing := func(a Action) { p.Steps = append(p.Steps, Step{Action: a, Stays: cfg.KeepClosed}) }
 	families := []link.Family{link.IPv4}
 	switch {
 	case cfg.IPv6 == IPv6Off:
@@ -315,12 +328,12 @@ func (p *Plan) addRoutes(cfg Config, facts Facts) {
 		}
 		// When the process is killed, the interface goes and its route with
 		// it. This one stays, so that nothing leaves in the clear.
-		p.add(AddRoute{link.Route{Family: f, Table: cfg.Table, Metric: link.UnreachableMetric}})
+		closing(AddRoute{link.Route{Family: f, Table: cfg.Table, Metric: link.UnreachableMetric}})
 	}
 	for _, f := range families {
-		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
+		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
 	}
 	for _, f := range families {
-		p.add(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
+		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
 	}
 }

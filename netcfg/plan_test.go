@@ -78,6 +78,7 @@ func facts(change ...func(*Facts)) Facts {
 }
 
 func pointToPoint(c *Config) { c.PointToPoint = true }
+func keepClosed(c *Config)   { c.KeepClosed = true }
 func tunnel6(c *Config)      { c.IPv6 = IPv6Tunnel }
 func off6(c *Config)         { c.IPv6 = IPv6Off }
 func noFirewall(c *Config)   { c.Firewall = FirewallNone }
@@ -122,6 +123,7 @@ func TestMakePlan(t *testing.T) {
 		{"client-strict", config(Client), facts(strict), ""},
 		{"client-strict-read-only", config(Client), facts(strict, readOnlyOff), ""},
 		{"client-keep-inbound", config(Client, keepInbound, fromAfar), facts(), ""},
+		{"client-keep-closed", config(Client, keepClosed), facts(), ""},
 		{"client-from-afar", config(Client, fromAfar), facts(), ""},
 		{"client-from-near", config(Client, fromNear), facts(), ""},
 		{"client-point-to-point", config(Client, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},

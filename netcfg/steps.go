@@ -32,6 +32,8 @@ type Step struct {
 	// Optional says that the tunnel works without it: a failure is logged and
 	// the rest goes on.
 	Optional bool
+	// Stays says that it is not undone: see Config.KeepClosed.
+	Stays bool
 }
 
 // SetSysctl sets a kernel parameter while the tunnel is up.

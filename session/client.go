@@ -182,6 +182,7 @@ func (c *Client) hold(ctx context.Context, t *tunnel, conn *Conn) time.Duration 
 		conn.Close(err)
 	}
 	t.session.Store(conn)
+	t.cfg.Status.connected()
 	log.Info("Connected")
 	conn.Close(t.receive(conn, nil))
 	t.session.Store(nil)

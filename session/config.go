@@ -41,6 +41,9 @@ type Config struct {
 	// which is logged. Only Linux has it.
 	Congestion string
 
+	// Status tells others how the session is doing. It may be nil.
+	Status *Status
+
 	Logger *slog.Logger     // nil is slog.Default
 	Now    func() time.Time // nil is time.Now
 	Rand   io.Reader        // nil is crypto/rand.Reader
@@ -53,6 +56,9 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.MTU < 1 || cfg.MTU > maxPacket {
 		return cfg, fmt.Errorf("MTU %d is not between 1 and %d", cfg.MTU, maxPacket)
+	}
+	if cfg.Status == nil {
+		cfg.Status = NewStatus()
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

@@ -46,6 +46,12 @@ type Conn struct {
 
 	in inbox
 
+	// For [Status], which must not wait for a lock: times by clock, 0 for none.
+	start      time.Time
+	heard      atomic.Int64 // the last frame came
+	sending    atomic.Int64 // the write to the peer that is going on began, or went on
+	delivering atomic.Int64 // the same to the device
+
 	closing sync.Once
 	cause   atomic.Pointer[error] // why it was closed
 }
@@ -54,7 +60,8 @@ func newConn(conn net.Conn, mtu int, s sealer, o opener) *Conn {
 	c := &Conn{conn: conn, mtu: mtu, in: newInbox(o)}
 	c.out.sealer = s
 	c.out.buf = make([]byte, 0, outBufferSize)
-	c.out.last = time.Now()
+	c.start = time.Now()
+	c.out.last = c.start
 	// Started only when c has it, since beat uses it.
 	c.heartbeat = time.AfterFunc(math.MaxInt64, c.beat)
 	c.heartbeat.Reset(heartbeatInterval)
@@ -100,8 +107,10 @@ func (c *Conn) Send(packets [][]byte) error {
 // flush writes the output buffer. It gives the peer stallTimeout again
 // whenever it has taken something.
 func (c *Conn) flush() error {
+	defer c.sending.Store(0)
 	for b := c.out.buf; len(b) > 0; {
 		c.out.last = time.Now()
+		c.sending.Store(c.clock())
 		if err := c.conn.SetWriteDeadline(c.out.last.Add(stallTimeout)); err != nil {
 			return err
 		}

@@ -76,6 +76,9 @@ func (c *Conn) openFrames() (frames int) {
 			bytes += len(packet)
 		}
 	}
+	if frames > 0 {
+		c.heard.Store(c.clock())
+	}
 	c.stats.receivedPackets.Add(uint64(len(in.packets)))
 	c.stats.receivedBytes.Add(uint64(bytes))
 	return frames

@@ -218,6 +218,7 @@ func (s *server) takeOver(c *Conn) error {
 func (s *server) activate(c *Conn) {
 	s.forget(c)
 	s.session.Store(c)
+	s.cfg.Status.connected()
 	s.cfg.Logger.Info("Session established", "remote", c.RemoteAddr())
 }
 

@@ -53,7 +53,8 @@ func listenHint(err error, address string, port uint16) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Sprintf("; another program listens on port %d: stop it, or choose another port", port)
 	case errors.Is(err, syscall.EACCES) && port < 1024:
-		return "; ports below 1024 need root or CAP_NET_BIND_SERVICE: start with that, or choose another port"
+		return "; ports below 1024 need root or CAP_NET_BIND_SERVICE: start with that (in a container: --cap-add=NET_BIND_SERVICE; " +
+			"in Kubernetes: securityContext: {capabilities: {add: [NET_BIND_SERVICE]}}), or choose another port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Sprintf("; %s is no address of this host: choose one that is, or none to listen on all", address)
 	}

@@ -21,8 +21,8 @@ type tunnel struct {
 
 	// session gets the packets from the device. One session has all of them
 	// today; with several, this is the table from inner destination to
-	// session.
-	session atomic.Pointer[Conn]
+	// session. It lives in the status, so that others see it too.
+	session *atomic.Pointer[Conn]
 
 	// writing keeps a session that is being replaced and its successor from
 	// writing to the device at the same time.
@@ -42,7 +42,7 @@ func openTunnel(ctx context.Context, cfg Config) (*tunnel, context.Context, erro
 		return nil, nil, fmt.Errorf("device: %w", err)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
-	t := &tunnel{cfg: cfg, stop: stop}
+	t := &tunnel{cfg: cfg, session: &cfg.Status.session, stop: stop}
 	t.reader.Go(func() {
 		if err := t.readDevice(); ctx.Err() == nil {
 			t.fail(fmt.Errorf("read from device: %w", err))
@@ -105,7 +105,7 @@ func (t *tunnel) readDevice() error {
 func (t *tunnel) receive(c *Conn, packets [][]byte) error {
 	for {
 		if len(packets) > 0 {
-			if err := t.writeDevice(packets); err != nil {
+			if err := t.writeDevice(c, packets); err != nil {
 				err = fmt.Errorf("write to device: %w", err)
 				t.fail(err)
 				return err
@@ -118,7 +118,9 @@ func (t *tunnel) receive(c *Conn, packets [][]byte) error {
 	}
 }
 
-func (t *tunnel) writeDevice(packets [][]byte) error {
+func (t *tunnel) writeDevice(c *Conn, packets [][]byte) error {
+	c.delivering.Store(c.clock())
+	defer c.delivering.Store(0)
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	return t.cfg.Device.WriteBatch(packets)

@@ -120,13 +120,17 @@ func retryBusy(ctx context.Context, fn func() error) error {
 	}
 }
 
+// giveDevice is what the operator of a container can do.
+const giveDevice = "give the container the device (--device /dev/net/tun; " +
+	"in Kubernetes a volume: hostPath: {path: /dev/net/tun, type: CharDevice})"
+
 // openError explains why the clone device cannot be opened.
 func openError(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		err = fmt.Errorf("the tun driver is missing: load it (modprobe tun), or give it to the container (--device /dev/net/tun): %w", err)
+		err = fmt.Errorf("the tun driver is missing: load it (modprobe tun), or %s: %w", giveDevice, err)
 	case errors.Is(err, os.ErrPermission):
-		err = fmt.Errorf("run as root, or give the container the device (--device /dev/net/tun): %w", err)
+		err = fmt.Errorf("run as root, or %s: %w", giveDevice, err)
 	}
 	return fmt.Errorf("open %s: %w", cloneDevice, err)
 }
@@ -142,7 +146,8 @@ func attachError(name string, err error) error {
 	case errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("interface %s exists already and is not a plain tun interface: choose another name: %w", name, err)
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("interface %s: run as root, or with CAP_NET_ADMIN (in a container: --cap-add=NET_ADMIN): %w", name, err)
+		return fmt.Errorf("interface %s: run as root, or with CAP_NET_ADMIN (in a container: --cap-add=NET_ADMIN; in Kubernetes: "+
+			"securityContext: {capabilities: {add: [NET_ADMIN]}}): %w", name, err)
 	}
 	return fmt.Errorf("interface %s: %w", name, err)
 }

@@ -102,7 +102,7 @@ func (env environment) operator() netip.Addr {
 // strangers returns the variables that look like ours and are not: most
 // likely typing errors.
 func (env environment) strangers() []string {
-	known := map[string]bool{}
+	known := map[string]bool{keyVariable: true}
 	for _, o := range slices.Concat(serverWords, clientWords, flags) {
 		known[o.env] = true
 	}

@@ -62,9 +62,12 @@ func (r *report) verdict(err error, format string, args ...any) {
 }
 
 func (r *report) check(ctx context.Context, o options) {
+	r.verdict(checkPrivilege(), "the privilege to configure the network is there")
 	r.device(ctx, o)
 	r.host(o)
-	if o.KeyFile != "" {
+	if o.Key != nil {
+		r.ok("%s can be used", keyVariable)
+	} else if o.KeyFile != "" {
 		r.key(o.KeyFile)
 	}
 	if o.Net.Role == netcfg.Server {

@@ -28,6 +28,7 @@ func commands() []command {
 		{"client", clientUsage, (*program).client},
 		{"keygen", keygenUsage, (*program).keygen},
 		{"check", checkUsage, (*program).checkCommand},
+		{"health", healthUsage, (*program).healthCommand},
 		{"cleanup", cleanupUsage, (*program).cleanupCommand},
 		{"demo", demoUsage, (*program).demoCommand},
 		{"version", versionUsage, (*program).version},
@@ -84,16 +85,25 @@ func (p *program) tunnel(ctx context.Context, role netcfg.Role, args []string) e
 		return err
 	}
 	p.startLog(o)
-	key, notes, err := session.LoadKey(o.KeyFile)
-	for _, note := range notes {
-		p.log.Warn(note)
-	}
+	key, err := p.loadKey(o)
 	if err != nil {
 		return err
 	}
 	ctx, stop := withSignals(ctx, p.log)
 	defer stop()
 	return p.up(ctx, o, key)
+}
+
+// loadKey returns the key that the options have, or name the file of.
+func (p *program) loadKey(o options) (session.Key, error) {
+	if o.Key != nil {
+		return *o.Key, nil
+	}
+	key, notes, err := session.LoadKey(o.KeyFile)
+	for _, note := range notes {
+		p.log.Warn(note)
+	}
+	return key, err
 }
 
 // checkCommand reads the arguments of check: a role and those of the role, or

@@ -44,6 +44,9 @@ func (s *serverEnd) prepare(_ context.Context, cfg session.Config) { s.cfg = cfg
 
 func (s *serverEnd) run(ctx context.Context) error {
 	s.log.Info("waiting for a client", "address", s.l.Addr())
+	ready := make(chan struct{})
+	close(ready) // clients may come
+	defer notify(ctx, s.log, ready, s.cfg.Status.Report)()
 	return session.Serve(ctx, s.cfg, s.l)
 }
 
@@ -54,6 +57,7 @@ func (s *serverEnd) close() { s.l.Close() }
 type clientEnd struct {
 	o      options
 	client *session.Client
+	status *session.Status
 	log    *slog.Logger
 }
 
@@ -66,6 +70,7 @@ const firstResolve = 2 * time.Second
 // systemd-resolved, does not mark its packets, so that later they go into the
 // tunnel, which cannot come up without them. The client then uses this answer.
 func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
+	c.status = cfg.Status
 	c.client = session.NewClient(cfg, c.o.Server, c.o.Port, c.o.ReconnectLimit)
 	ctx, cancel := context.WithTimeout(ctx, firstResolve)
 	defer cancel()
@@ -74,7 +79,10 @@ func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
 	}
 }
 
-func (c *clientEnd) run(ctx context.Context) error { return c.client.Run(ctx) }
+func (c *clientEnd) run(ctx context.Context) error {
+	defer notify(ctx, c.log, c.status.Up(), c.status.Report)()
+	return c.client.Run(ctx)
+}
 
 func (c *clientEnd) networkChanged() { c.client.NetworkChanged() }
 

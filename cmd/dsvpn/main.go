@@ -23,11 +23,13 @@ const (
 )
 
 func main() {
+	env := parseEnviron(os.Environ())
+	os.Unsetenv(keyVariable) // no child has to know
 	p := &program{
 		stdin:  os.Stdin,
 		stdout: os.Stdout,
 		stderr: os.Stderr,
-		env:    parseEnviron(os.Environ()),
+		env:    env,
 	}
 	os.Exit(p.run(context.Background(), os.Args[1:]))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"dsvpn/netcfg"
+	"dsvpn/session"
 )
 
 const (
@@ -37,8 +39,9 @@ const (
 // options is a checked command line: what to do, and nothing about how.
 type options struct {
 	KeyFile  string
-	Server   string // client: host name or address to connect to, without brackets
-	Address  string // server: host name or address to listen on; empty means all
+	Key      *session.Key // instead of a file, from the environment
+	Server   string       // client: host name or address to connect to, without brackets
+	Address  string       // server: host name or address to listen on; empty means all
 	Port     uint16
 	External string // the C program's last word, as it was typed; may be anything
 
@@ -46,6 +49,7 @@ type options struct {
 
 	ReconnectLimit int // connection attempts in a row; 0 means for ever
 	DryRun         bool
+	Health         string // HOST:PORT to answer questions about the tunnel's health on; empty is none
 
 	LogLevel  slog.Level
 	LogFormat logFormat
@@ -92,6 +96,8 @@ var flags = slices.Concat([]option{
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
+	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
+	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
 
@@ -141,8 +147,8 @@ func parseOptions(role netcfg.Role, args []string, env environment) (options, er
 	switch {
 	case err != nil:
 		return options{}, err
-	case o.KeyFile == "":
-		return options{}, usagef("KEY is missing: name the key file, or set DSVPN_KEY_FILE")
+	case o.KeyFile == "" && o.Key == nil:
+		return options{}, usagef("KEY is missing: name the key file, or set DSVPN_KEY_FILE or %s", keyVariable)
 	case role == netcfg.Client && o.Server == "":
 		return options{}, usagef("SERVER is missing: name the server, or set DSVPN_SERVER")
 	}
@@ -157,11 +163,32 @@ func makeOptions(role netcfg.Role, given map[string]string, env environment) (op
 	if err := o.apply(slices.Concat(wordsOf(role), flags), given, env); err != nil {
 		return options{}, err
 	}
-	if err := o.fit(); err != nil {
+	if err := errors.Join(o.takeKey(env), o.fit()); err != nil {
 		return options{}, &usageError{err}
 	}
 	o.Net.OperatorAddr = env.operator()
 	return o, nil
+}
+
+// keyVariable has the key itself, as dsvpn keygen --show prints it: for
+// containers that cannot mount a file. It has no place among the options since
+// their values are quoted in errors.
+const keyVariable = "DSVPN_KEY"
+
+func (o *options) takeKey(env environment) error {
+	text := env[keyVariable]
+	switch {
+	case !isGiven(text):
+		return nil
+	case o.KeyFile != "":
+		return fmt.Errorf("%s has a key, and KEY or DSVPN_KEY_FILE names the file %s: give one of them", keyVariable, o.KeyFile)
+	}
+	key, err := session.ParseKey(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyVariable, err)
+	}
+	o.Key = &key
+	return nil
 }
 
 // apply sets what was given on the command line, else in the environment.

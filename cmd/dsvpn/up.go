@@ -15,6 +15,11 @@ import (
 // be found wrong is found before the host changes, which is from the opening
 // of the interface on.
 func (p *program) up(ctx context.Context, o options, key session.Key) error {
+	if !o.DryRun {
+		if err := checkPrivilege(); err != nil {
+			return err
+		}
+	}
 	facts, err := netcfg.Probe(o.Net)
 	if err != nil {
 		return err
@@ -32,6 +37,12 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 		return err
 	}
 	defer end.close()
+	status := session.NewStatus()
+	health, err := p.newHealth(ctx, o, status)
+	if err != nil {
+		return err
+	}
+	defer health.close()
 
 	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU)
 	if err != nil {
@@ -43,9 +54,10 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	if plan, err = netcfg.MakePlan(o.Net, facts); err != nil {
 		return err
 	}
+	health.attend(ctx, dev.Name())
 	end.prepare(ctx, session.Config{
 		Key: key, Device: dev, MTU: o.Net.MTU,
-		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Logger: p.log,
+		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Status: status, Logger: p.log,
 	})
 	return p.during(ctx, o, dev, plan, end)
 }
@@ -103,7 +115,11 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		closed := make(chan error, 1)
 		go func() { closed <- dev.Close() }()
 		undoErr := errors.Join(applied.Undo(), <-closed)
-		if undoErr == nil {
+		switch {
+		case undoErr != nil:
+		case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
+			p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
+		default:
 			p.log.Info("routes, rules and addresses are removed: the host is as it was")
 		}
 		p.log.Info("Done.")

@@ -5,6 +5,7 @@ const usage = `Usage of DSVPN:
     dsvpn client KEY SERVER [PORT] [TUN] [LOCAL] [REMOTE] [GATEWAY]
     dsvpn keygen FILE
     dsvpn check [server|client]
+    dsvpn health [TUN]
     dsvpn cleanup
     dsvpn demo
     dsvpn version
@@ -16,6 +17,7 @@ DSVPN is a VPN of one server and one client over one TCP connection.
     client     connect to the server and send everything through it
     keygen     make the key that both sides share
     check      tell whether this host can be a server or a client
+    health     tell whether the tunnel that is running here works
     cleanup    remove what a killed process has left behind
     demo       show a tunnel at work on this host alone
     version    print the version
@@ -44,6 +46,7 @@ The word auto in any place means the default.
                 the default route)
 ` + flagsUsage + `    DSVPN_KEY_FILE DSVPN_ADDRESS DSVPN_PORT DSVPN_TUN DSVPN_LOCAL DSVPN_REMOTE
     DSVPN_EXTERNAL
+    DSVPN_KEY       the key itself (base64) instead of a file
 `
 
 const clientUsage = `Usage of the DSVPN client:
@@ -60,6 +63,7 @@ The word auto in any place means the default.
     GATEWAY     the address of the router (that of the default route)
 ` + flagsUsage + `    DSVPN_KEY_FILE DSVPN_SERVER DSVPN_PORT DSVPN_TUN DSVPN_LOCAL DSVPN_REMOTE
     DSVPN_GATEWAY
+    DSVPN_KEY       the key itself (base64) instead of a file
 `
 
 // flagsUsage leads up to the variables of the positional arguments, which
@@ -82,6 +86,8 @@ Flags may stand before, between and after the arguments; -- ends them.
     --mark NUMBER             of the tunnel's own connection, which stays outside
                               of it (42069)
     --congestion NAME         TCP congestion control (bbr); none changes nothing
+    --health ADDRESS:PORT     answer HTTP requests there: /healthz is 200 if the
+                              program is alive, /readyz if packets come through
     --dry-run                 print what would be done, do nothing
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)
@@ -94,6 +100,8 @@ Flags for the client, which a server ignores:
                               came, not through the tunnel
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
+    --keep-closed             when the client ends, let nothing out past the
+                              tunnel, until the next start or dsvpn cleanup
 
 Each flag has an environment variable of the same name: that of --rule-priority
 is DSVPN_RULE_PRIORITY. So have the arguments. What is given on the command
@@ -119,6 +127,17 @@ const checkUsage = `Usage of the DSVPN check:
 
 Tells whether this host can be a server, a client or both, and changes nothing.
 The arguments and flags are those of the server and the client, none required.
+`
+
+const healthUsage = `Usage of the DSVPN health check:
+    dsvpn health [--live] [TUN]
+
+Asks the program that is running in this network namespace, over a socket that
+nobody outside can see. It ends with 0 if a peer that has proved the key is
+connected and packets come through, with 1 if not, and says why.
+
+    TUN         the tunnel interface (all that are there), or DSVPN_TUN
+    --live      ask whether the program does its work, connected or not
 `
 
 const cleanupUsage = `Usage of the DSVPN cleanup:

@@ -138,6 +138,22 @@ func notInHostName(r rune) bool {
 	return !unicode.IsPrint(r) || r == utf8.RuneError || strings.ContainsRune(" /@%[]", r)
 }
 
+// parseListen accepts HOST:PORT; without HOST it means all addresses of this
+// host.
+func parseListen(s string) (string, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil && host != "" {
+		_, err = parseHost(host)
+	}
+	if err == nil {
+		_, err = number[uint16](1, 65535)(port)
+	}
+	if err != nil {
+		return "", errors.New("must be an address and a port, such as 127.0.0.1:8080 or :8080")
+	}
+	return s, nil
+}
+
 func parseInterface(s string) (string, error) { return s, tun.CheckName(s) }
 
 // noCongestion is how to say that the host's algorithm stays.
