@@ -2,6 +2,9 @@ package main
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -149,4 +152,30 @@ func TestNeighbourReloads(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Without ip6tables a server cannot keep IPv6 from passing, and says so instead
+// of starting; left alone, IPv6 is no hindrance. A client has no need of it.
+func TestIPTablesWithoutIPv6(t *testing.T) {
+	t.Parallel()
+	netlabtest.Need(t, "iptables-nft")
+	tr := newTestTrial(t)
+	wantHostsUnchanged(t, tr)
+	path, err := exec.LookPath("iptables-nft")
+	check(t, err)
+	bin := t.TempDir()
+	check(t, os.Symlink(path, filepath.Join(bin, "iptables")))
+	tr.env = append(os.Environ(), "PATH="+bin)
+
+	_, err = tr.startServer("--firewall=iptables")
+	if err == nil || !strings.Contains(err.Error(), "IPv6 cannot be filtered") || !strings.Contains(err.Error(), "--ipv6 off") {
+		t.Errorf("server: error %v", err)
+	}
+	startServer(t, tr, "--firewall=iptables", "--ipv6=off")
+	client := startClient(t, tr, "--firewall=iptables")
+	if !client.log.contains("without IPv6: ") {
+		t.Errorf("the client does not say that IPv6 is not filtered:\n%s", client.log.String())
+	}
+	serveCaller(t, tr, tr.internet, internetIP)
+	wantCaller(t, tr.client, internetIP, serverUplinkIP)
 }
