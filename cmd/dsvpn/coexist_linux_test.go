@@ -182,3 +182,25 @@ func TestIPTablesWithoutIPv6(t *testing.T) {
 	serveCaller(t, tr, tr.internet, internetIP)
 	wantCaller(t, tr.client, internetIP, serverUplinkIP)
 }
+
+// Legacy rules that nobody can look at, since the program for them is missing,
+// are no reason not to start, but one to say so.
+func TestLegacyRulesOutOfReach(t *testing.T) {
+	t.Parallel()
+	netlabtest.Need(t, "iptables-legacy")
+	tr := newTestTrial(t)
+	sh(t, tr.server, "iptables-legacy -A FORWARD -i nonesuch -j DROP")
+	wantHostsUnchanged(t, tr)
+	tr.env = append(os.Environ(), "PATH="+t.TempDir())
+
+	const warning = "iptables-legacy, is not installed"
+	cmd := exec.Command(tr.exe, "check", "server")
+	cmd.Env = tr.env
+	out, err := tr.server.CombinedOutput(cmd)
+	if err != nil || !strings.Contains(string(out), warning) || !strings.Contains(string(out), "firewall: nft (works over netlink)") {
+		t.Errorf("check: %v, want a warning with %q:\n%s", err, warning, out)
+	}
+	if server := startServer(t, tr); !server.log.contains(warning) {
+		t.Errorf("the server does not warn of %q:\n%s", warning, server.log.String())
+	}
+}
