@@ -13,6 +13,7 @@
 //
 // What is programmed bears our mark in the kernel itself: routes and policy
 // rules carry our rtnetlink protocol number, packet filter rules live in a
-// table named after the interface. So [Sweep] finds what a crashed process
-// has left without any file, and never touches a thing of somebody else's.
+// table named after the interface or have such a name as their comment. So
+// [Sweep] finds what a crashed process has left without any file, and never
+// touches a thing of somebody else's.
 package netcfg

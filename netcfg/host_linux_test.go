@@ -414,31 +414,38 @@ func TestStartAfterKill(t *testing.T) {
 // A tunnel that is up keeps all it needs while another on the same host is
 // killed, cleaned up after and stopped.
 func TestTwoTunnels(t *testing.T) {
+	for _, kind := range []FirewallKind{FirewallNFT, iptablesNFT, iptablesLegacy} {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/killed=%v", kind, killed), func(t *testing.T) {
+				t.Parallel()
+				on(t, newHost(t), func() { twoTunnels(t, kind, killed) })
+			})
+		}
+	}
+}
+
+func twoTunnels(t *testing.T, kind FirewallKind, killed bool) {
 	state := t.TempDir() + "/state"
-	a := config(Client, func(c *Config) { c.StateDir = state })
-	b := config(Server, func(c *Config) {
+	a := config(Client, with(kind), func(c *Config) { c.StateDir = state })
+	b := config(Server, with(kind), func(c *Config) {
 		c.StateDir, c.Interface = state, "tun1"
 		c.Local, c.Remote = netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")
 		c.Prefix6 = netip.MustParsePrefix("fd00:9::/96")
 	})
-	for _, killed := range []bool{false, true} {
-		on(t, newHost(t), func() {
-			outside := snapshot(t)
-			devA, appliedA := up(t, a)
-			alone := snapshot(t)
-			devB, appliedB := up(t, b)
-			if !killed {
-				must(t, appliedB.Undo())
-			}
-			closeTun(t, devB, b.Interface)
-			_, err := Sweep("", Plan{}, state)
-			must(t, err)
-			same(t, "the client, after the server has gone", alone, snapshot(t))
-			must(t, appliedA.Undo())
-			closeTun(t, devA, a.Interface)
-			same(t, "after both", outside, snapshot(t))
-		})
+	outside := snapshot(t)
+	devA, appliedA := up(t, a)
+	alone := snapshot(t)
+	devB, appliedB := up(t, b)
+	if !killed {
+		must(t, appliedB.Undo())
 	}
+	closeTun(t, devB, b.Interface)
+	_, err := Sweep("", Plan{}, state)
+	must(t, err)
+	same(t, "the client, after the server has gone", alone, snapshot(t))
+	must(t, appliedA.Undo())
+	closeTun(t, devA, a.Interface)
+	same(t, "after both", outside, snapshot(t))
 }
 
 // The kernel must see the same rules as a person who lists them.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
 )
 
@@ -87,6 +88,20 @@ func noUplink(f *Facts)      { f.Uplinks = nil }
 func noIPv6(f *Facts)        { f.HasIPv6, f.NewIPv6 = false, false }
 func disabledIPv6(f *Facts)  { f.NewIPv6 = false }
 func noNFT(f *Facts)         { f.Firewalls[0].Err = errors.New("operation not supported") }
+func iptables(c *Config)     { c.Firewall = FirewallIPTables }
+func onlyIPTables(f *Facts) {
+	noNFT(f)
+	f.Firewalls = append(f.Firewalls, FirewallFact{Kind: FirewallIPTables, Means: "by iptables and ip6tables (legacy)"})
+}
+func neighbours(f *Facts) {
+	f.Firewalls[0].Neighbours = []firewall.Chain{
+		{Family: "ip", Table: "filter", Name: "FORWARD"},
+		{Family: "ip6", Table: "filter", Name: "FORWARD"},
+		{Family: "inet", Table: "firewalld", Name: "filter_FORWARD"},
+		{Family: "ip", Table: "filter", Name: "FORWARD", Legacy: true},
+	}
+	f.Firewalls[0].Unreached = errors.New("there are legacy iptables rules: for example")
+}
 func readOnlyOff(f *Facts) {
 	f.Sysctls = map[string]SysctlFact{sysctlForward: {"0", false}, sysctlCongestion: {"cubic", false}}
 }
@@ -134,6 +149,13 @@ func TestMakePlan(t *testing.T) {
 		{"server-no-firewall", config(Server, noFirewall), facts(noNFT), ""},
 		{"server-point-to-point", config(Server, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},
 
+		{"client-iptables", config(Client), facts(onlyIPTables), ""},
+		{"server-iptables", config(Server, iptables), facts(onlyIPTables), ""},
+		{"server-iptables-tunnel6", config(Server, tunnel6), facts(onlyIPTables), ""},
+		{"server-neighbours", config(Server), facts(neighbours), ""},
+		{"server-neighbours-tunnel6", config(Server, tunnel6), facts(neighbours), ""},
+
+		{"", config(Server, iptables), facts(), "no firewall can be programmed"},
 		{"", config(Server), facts(noUplink), "no IPv4 default route"},
 		{"", config(Server, uplinkEth9), facts(), "external interface eth9 does not exist"},
 		{"", config(Server), facts(readOnlyOff), "--sysctl net.ipv4.ip_forward=1"},

@@ -2,6 +2,9 @@ package main
 
 import (
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +110,9 @@ func TestNeighbourReloads(t *testing.T) {
 			"iptables-nft":    ipt.New("iptables-nft"),
 			"iptables-legacy": ipt.New("iptables-legacy"),
 		} {
+			if n.daemon && kind != "nft" {
+				continue // takes its time, and adds nothing to its likes
+			}
 			t.Run(n.name+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				n.need(t)
@@ -148,5 +154,53 @@ func TestNeighbourReloads(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// Without ip6tables a server cannot keep IPv6 from passing, and says so instead
+// of starting; left alone, IPv6 is no hindrance. A client has no need of it.
+func TestIPTablesWithoutIPv6(t *testing.T) {
+	t.Parallel()
+	netlabtest.Need(t, "iptables-nft")
+	tr := newTestTrial(t)
+	wantHostsUnchanged(t, tr)
+	path, err := exec.LookPath("iptables-nft")
+	check(t, err)
+	bin := t.TempDir()
+	check(t, os.Symlink(path, filepath.Join(bin, "iptables")))
+	tr.env = append(os.Environ(), "PATH="+bin)
+
+	_, err = tr.startServer("--firewall=iptables")
+	if err == nil || !strings.Contains(err.Error(), "IPv6 cannot be filtered") || !strings.Contains(err.Error(), "--ipv6 off") {
+		t.Errorf("server: error %v", err)
+	}
+	startServer(t, tr, "--firewall=iptables", "--ipv6=off")
+	client := startClient(t, tr, "--firewall=iptables")
+	if !client.log.contains("without IPv6: ") {
+		t.Errorf("the client does not say that IPv6 is not filtered:\n%s", client.log.String())
+	}
+	serveCaller(t, tr, tr.internet, internetIP)
+	wantCaller(t, tr.client, internetIP, serverUplinkIP)
+}
+
+// Legacy rules that nobody can look at, since the program for them is missing,
+// are no reason not to start, but one to say so.
+func TestLegacyRulesOutOfReach(t *testing.T) {
+	t.Parallel()
+	netlabtest.Need(t, "iptables-legacy")
+	tr := newTestTrial(t)
+	sh(t, tr.server, "iptables-legacy -A FORWARD -i nonesuch -j DROP")
+	wantHostsUnchanged(t, tr)
+	tr.env = append(os.Environ(), "PATH="+t.TempDir())
+
+	const warning = "iptables-legacy, is not installed"
+	cmd := exec.Command(tr.exe, "check", "server")
+	cmd.Env = tr.env
+	out, err := tr.server.CombinedOutput(cmd)
+	if err != nil || !strings.Contains(string(out), warning) || !strings.Contains(string(out), "firewall: nft (works over netlink)") {
+		t.Errorf("check: %v, want a warning with %q:\n%s", err, warning, out)
+	}
+	if server := startServer(t, tr); !server.log.contains(warning) {
+		t.Errorf("the server does not warn of %q:\n%s", warning, server.log.String())
 	}
 }

@@ -147,11 +147,11 @@ func addForeignRules(h *netlab.Host) error {
 	})
 }
 
-// ends are the two programs with each kind of firewall, each with the host that
+// ends are the two programs with some kinds of firewall, each with the host that
 // it runs on, on trials where the other one, if it needs it, is up.
-func ends(t *testing.T) map[string]func(t *testing.T) (*trial, *netlab.Host, []string) {
+func ends(firewalls ...string) map[string]func(t *testing.T) (*trial, *netlab.Host, []string) {
 	all := map[string]func(t *testing.T) (*trial, *netlab.Host, []string){}
-	for _, firewall := range []string{"nft", "iptables-nft", "iptables-legacy"} {
+	for _, firewall := range firewalls {
 		prepare := func(t *testing.T) (*trial, string) {
 			tr := newTestTrial(t)
 			if firewall == "nft" {
@@ -190,7 +190,7 @@ func useIptables(t *testing.T, tr *trial, kind string) {
 
 // A signal to stop, at whatever moment, ends in success and a host as it was.
 func TestSignalAtEveryStep(t *testing.T) {
-	for name, prepare := range ends(t) {
+	for name, prepare := range ends("nft", "iptables-nft") {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 			if signal != syscall.SIGTERM && !strings.HasSuffix(name, "/nft") {
 				continue // the signals differ in nothing that depends on the firewall
@@ -229,7 +229,7 @@ func wantManySteps(t *testing.T, lines int, log string) {
 
 // A kill, at whatever moment, leaves nothing that a cleanup does not remove.
 func TestKillAtEveryStepThenCleanup(t *testing.T) {
-	for name, prepare := range ends(t) {
+	for name, prepare := range ends("nft", "iptables-nft", "iptables-legacy") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr, host, args := prepare(t)
@@ -253,7 +253,7 @@ func TestKillAtEveryStepThenCleanup(t *testing.T) {
 // A start after a kill, at whatever moment that was, leads to the same state as
 // a first start: exactly one of everything.
 func TestKillAtEveryStepThenStart(t *testing.T) {
-	for name, prepare := range ends(t) {
+	for name, prepare := range ends("nft", "iptables-nft") {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tr, host, args := prepare(t)

@@ -19,23 +19,24 @@ type neighbour struct {
 	needs []string // programs
 	// start sets it up on a host and returns a function that makes it load its
 	// rules again.
-	start func(t *testing.T, h *netlab.Host) (reload func())
-	wipes bool // that removes rules of others
+	start  func(t *testing.T, h *netlab.Host) (reload func())
+	wipes  bool // that removes rules of others
+	daemon bool // the real thing, not only its rules
 }
 
 // neighbours are those that servers meet. ufw and firewalld are the real ones;
 // the others are rules as they are found on hosts.
 var neighbours = []neighbour{
-	{"docker", []string{"iptables-nft"}, restored("iptables-nft", dockerRules), true},
-	{"docker legacy", []string{"iptables-legacy"}, restored("iptables-legacy", dockerRules), true},
+	{"docker", []string{"iptables-nft"}, restored("iptables-nft", dockerRules), true, false},
+	{"docker legacy", []string{"iptables-legacy"}, restored("iptables-legacy", dockerRules), true, false},
 	{"legacy and nft", []string{"iptables-nft", "iptables-legacy"}, func(t *testing.T, h *netlab.Host) func() {
 		older, newer := restored("iptables-legacy", dockerRules)(t, h), restored("iptables-nft", dropRules)(t, h)
 		return func() { older(); newer() }
-	}, true},
-	{"trailing reject", []string{"iptables-nft"}, restored("iptables-nft", rejectRules), true},
-	{"nftables", []string{"nft"}, script("nft -f - <<'END'\n" + nftRules + "END"), true},
-	{"ufw", []string{"ufw", "unshare"}, startUFW, false},
-	{"firewalld", []string{"firewalld", "firewall-cmd", "dbus-daemon"}, startFirewalld, true},
+	}, true, false},
+	{"trailing reject", []string{"iptables-nft"}, restored("iptables-nft", rejectRules), true, false},
+	{"nftables", []string{"nft"}, script("nft -f - <<'END'\n" + nftRules + "END"), true, false},
+	{"ufw", []string{"ufw", "unshare"}, startUFW, false, true},
+	{"firewalld", []string{"firewalld", "firewall-cmd", "dbus-daemon"}, startFirewalld, true, true},
 }
 
 // dockerRules are those of Docker 27 for its default network.

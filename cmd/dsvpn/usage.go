@@ -143,8 +143,8 @@ connected and packets come through, with 1 if not, and says why.
 const cleanupUsage = `Usage of the DSVPN cleanup:
     dsvpn cleanup [FLAG...]
 
-Removes the routes, rules and firewall tables that a killed process has left
-behind and puts sysctls back. What belongs to a running process, or is not
+Removes the routes, policy rules and firewall rules that a killed process has
+left behind and puts sysctls back. What belongs to a running process, or is not
 DSVPN's own, stays. A start does the same.
 
     --log-level LEVEL         debug, info, warn or error (info)

@@ -131,7 +131,10 @@ func (p pair) check(policy firewall.Policy) error {
 	}
 	for _, name := range names {
 		if strings.HasSuffix(name, "+") {
-			return fmt.Errorf("interface %q: iptables takes the + at the end for any further letters", name)
+			return fmt.Errorf("interface %s: iptables takes the + at the end for any further letters", name)
+		}
+		if strings.HasPrefix(name, `"`) {
+			return fmt.Errorf("interface %s: iptables prints rules with such a name in a way that cannot be read", name)
 		}
 	}
 	return nil

@@ -83,31 +83,23 @@ func (p *program) delete(table, line string) error {
 	return err
 }
 
-// wordOrName is a word of a printed rule: a quoted string, the name of an
-// interface, which is printed as it is and may have spaces in it, or any other
-// word.
-var wordOrName = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"|(-[io]) (.*?)(?: ((?:! )?-)|$)|\S+`)
+// word is one of a printed rule: a quoted string, or anything without spaces,
+// such as the name of an interface.
+var word = regexp.MustCompile(`"((?:[^"\\]|\\.)*)"|\S+`)
 
 // split takes apart a rule as iptables prints it.
 func split(line string) (words []string) {
-	for line != "" {
-		m := wordOrName.FindStringSubmatchIndex(line)
-		switch {
-		case m == nil:
-			return words
-		case m[2] >= 0:
-			words = append(words, strings.ReplaceAll(line[m[2]:m[3]], `\`, ""))
-			line = line[m[1]:]
-		case m[4] >= 0:
-			words = append(words, line[m[4]:m[5]], line[m[6]:m[7]])
-			line = line[m[7]:]
-		default:
-			words = append(words, line[m[0]:m[1]])
-			line = line[m[1]:]
+	for _, m := range word.FindAllStringSubmatch(line, -1) {
+		if strings.HasPrefix(m[0], `"`) {
+			m[0] = escape.ReplaceAllString(m[1], "$1")
 		}
+		words = append(words, m[0])
 	}
 	return words
 }
+
+// escape is how iptables prints quotes and backslashes in a quoted string.
+var escape = regexp.MustCompile(`\\(.)`)
 
 // markOf is the interface that a printed rule is marked for.
 func markOf(line string) (iface string, ok bool) {
