@@ -92,7 +92,9 @@ type Firewall interface {
 	// Remove takes the policy for an interface away, whichever kind of
 	// firewall has made it. Where there is none, it does nothing.
 	Remove(iface string) error
-	// Owned lists the interfaces that something with our mark is there for.
+	// Owned lists the interfaces that something with our mark is there for, in
+	// the rule set that is this kind's own: nftables, whoever wrote that, or
+	// the older packet filter. All kinds together find everything.
 	Owned() ([]string, error)
 	// Neighbours finds the chains that get guests. It may find some and
 	// still return an error, about those that are out of reach.

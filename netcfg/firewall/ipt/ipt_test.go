@@ -3,9 +3,11 @@
 package ipt
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -164,5 +166,33 @@ func TestSplit(t *testing.T) {
 		if got := split(line); !slices.Equal(got, want) {
 			t.Errorf("split(%s) = %q, want %q", line, got, want)
 		}
+	}
+}
+
+// In a container there may be legacy tables that it must not look at: that is
+// no reason to fail, but one to warn.
+func TestLegacyOutOfReach(t *testing.T) {
+	netlabtest.Need(t, "iptables-legacy", "setpriv", "unshare")
+	program, err := exec.LookPath("iptables-legacy")
+	must(t, err)
+	for name, contained := range map[string]string{
+		"no CAP_NET_RAW": "exec setpriv --bounding-set -net_raw --inh-caps -net_raw " + program + ` "$@"`,
+		"read-only /run": `exec unshare --mount sh -c 'mount -t tmpfs -o ro none /run; exec "$0" "$@"' ` + program + ` "$@"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := netlabtest.Host(t, netlabtest.New(t), "host")
+			runIptables(t, host, program, "-P FORWARD DROP")
+			netlabtest.Unchanged(t, host)
+			bin := t.TempDir()
+			must(t, os.WriteFile(filepath.Join(bin, "iptables-legacy"), []byte("#!/bin/sh\n"+contained+"\n"), 0o755))
+			t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+			must(t, host.Do(func() error {
+				if chains, err := (legacy{}).Neighbours(); err == nil {
+					t.Errorf("no warning, but %v", chains)
+				}
+				_, err := legacy{}.Owned()
+				return errors.Join(err, legacy{}.Install(policy), legacy{}.Remove("tun0"))
+			}))
+		})
 	}
 }
