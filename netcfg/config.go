@@ -111,6 +111,11 @@ type Config struct {
 	// KeepInbound lets what the host answers to connections from outside leave
 	// by the uplink instead of the tunnel.
 	KeepInbound bool
+	// KillSwitch lets nothing leave the host but what goes into the tunnel,
+	// what is marked, and what goes to the networks in Allowed. Unlike the
+	// routes it cannot be got round by other routes.
+	KillSwitch bool
+	Allowed    []netip.Prefix
 	// KeepClosed leaves the host closed whenever the tunnel goes down: what
 	// would have gone through it goes nowhere, until a Sweep.
 	KeepClosed bool

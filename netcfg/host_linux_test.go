@@ -167,14 +167,15 @@ func ways(t *testing.T) map[string]Config {
 	netlabtest.Need(t, "iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy")
 	stored := func(c *Config) { c.StateDir = t.TempDir() + "/state" }
 	all := map[string]Config{
-		"client":         config(Client, stored),
-		"client-tunnel6": config(Client, stored, tunnel6),
-		"client-off6":    config(Client, stored, off6),
-		"client-inbound": config(Client, stored, keepInbound),
-		"server":         config(Server, stored),
-		"server-tunnel6": config(Server, stored, tunnel6),
-		"server-off6":    config(Server, stored, off6),
-		"point-to-point": config(Client, stored, pointToPoint),
+		"client":            config(Client, stored),
+		"client-tunnel6":    config(Client, stored, tunnel6),
+		"client-off6":       config(Client, stored, off6),
+		"client-killswitch": config(Client, stored, killSwitch),
+		"client-inbound":    config(Client, stored, keepInbound),
+		"server":            config(Server, stored),
+		"server-tunnel6":    config(Server, stored, tunnel6),
+		"server-off6":       config(Server, stored, off6),
+		"point-to-point":    config(Client, stored, pointToPoint),
 	}
 	for _, kind := range []FirewallKind{iptablesNFT, iptablesLegacy} {
 		all["client-"+string(kind)] = config(Client, stored, with(kind))

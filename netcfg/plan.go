@@ -172,7 +172,11 @@ func (p *Plan) client(cfg Config, facts Facts) error {
 		}
 	}
 	p.congestion(cfg, facts)
-	if err := p.firewall(cfg, facts, firewall.Policy{Bypass: p.bypass(cfg, facts)}); err != nil {
+	policy := firewall.Policy{Bypass: p.bypass(cfg, facts)}
+	if cfg.KillSwitch {
+		policy.KillSwitch = &firewall.KillSwitch{Mark: cfg.Mark, Allowed: cfg.Allowed}
+	}
+	if err := p.firewall(cfg, facts, policy); err != nil {
 		return err
 	}
 	p.addInterface(cfg, facts)
@@ -232,6 +236,9 @@ func (p *Plan) congestion(cfg Config, facts Facts) {
 // without protection.
 func (p *Plan) firewall(cfg Config, facts Facts, policy firewall.Policy) error {
 	if !cfg.wantsFirewall() {
+		if policy.KillSwitch != nil {
+			return errors.New("--kill-switch is firewall rules, and cannot go with --firewall none")
+		}
 		p.warn("--firewall none: nothing keeps others from reaching %s from outside the tunnel%s", cfg.Local,
 			map[bool]string{true: ", and clients reach the world only if you masquerade them"}[policy.Forward != nil])
 		return nil
@@ -239,6 +246,9 @@ func (p *Plan) firewall(cfg Config, facts Facts, policy firewall.Policy) error {
 	chosen, why, err := chooseFirewall(cfg.Firewall, facts.Firewalls)
 	if err != nil {
 		return err
+	}
+	if policy.KillSwitch != nil && chosen.Kind != FirewallNFT {
+		return fmt.Errorf("--kill-switch needs nftables, and %s is chosen (%s)", chosen.Kind, why)
 	}
 	p.note("firewall: %s (%s)", chosen.Kind, why)
 	if chosen.Unreached != nil {

@@ -110,10 +110,13 @@ func readOnlyOn(f *Facts) {
 }
 func otherClient(f *Facts)  { f.Tables = []TableInUse{{DefaultTable, "tun7"}} }
 func keepInbound(c *Config) { c.KeepInbound = true }
-func fromAfar(c *Config)    { c.OperatorAddr = netip.MustParseAddr("203.0.113.7") }
-func fromNear(c *Config)    { c.OperatorAddr = netip.MustParseAddr("192.0.2.7") }
-func strict(f *Facts)       { f.StrictUplinks = []string{"eth0"} }
-func uplinkEth9(c *Config)  { c.Uplink = "eth9" }
+func killSwitch(c *Config) {
+	c.KillSwitch, c.Allowed = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}
+}
+func fromAfar(c *Config)   { c.OperatorAddr = netip.MustParseAddr("203.0.113.7") }
+func fromNear(c *Config)   { c.OperatorAddr = netip.MustParseAddr("192.0.2.7") }
+func strict(f *Facts)      { f.StrictUplinks = []string{"eth0"} }
+func uplinkEth9(c *Config) { c.Uplink = "eth9" }
 func addr(p string) func(*Facts) {
 	return func(f *Facts) { f.Interfaces[1].Addrs = append(f.Interfaces[1].Addrs, netip.MustParsePrefix(p)) }
 }
@@ -139,6 +142,8 @@ func TestMakePlan(t *testing.T) {
 		{"client-strict-read-only", config(Client), facts(strict, readOnlyOff), ""},
 		{"client-keep-inbound", config(Client, keepInbound, fromAfar), facts(), ""},
 		{"client-keep-closed", config(Client, keepClosed), facts(), ""},
+		{"client-killswitch", config(Client, killSwitch), facts(), ""},
+		{"", config(Client, killSwitch, noFirewall), facts(), "--kill-switch"},
 		{"client-from-afar", config(Client, fromAfar), facts(), ""},
 		{"client-from-near", config(Client, fromNear), facts(), ""},
 		{"client-point-to-point", config(Client, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},

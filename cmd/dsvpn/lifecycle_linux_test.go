@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -327,17 +325,7 @@ func TestRandomKills(t *testing.T) {
 	c := newCapture(t, tr.server, "access")
 	check(t, first.stop(syscall.SIGKILL))
 
-	leak, err := tr.client.ListenPacket("udp4", clientIP+":0")
-	check(t, err)
-	defer leak.Close()
-	ctx, stop := context.WithCancel(t.Context())
-	var sender sync.WaitGroup
-	sender.Go(func() {
-		for ctx.Err() == nil {
-			leak.WriteTo([]byte("leak?"), &net.UDPAddr{IP: net.ParseIP(internetIP), Port: 9}) // refused, mostly
-			time.Sleep(100 * time.Microsecond)
-		}
-	})
+	stopLeak := leaky(t, tr.client, clientIP, internetIP)
 	random := rand.New(rand.NewPCG(1, 2))
 	for range kills {
 		cmd := exec.Command(tr.exe, "client", tr.key(), serverIP)
@@ -346,13 +334,8 @@ func TestRandomKills(t *testing.T) {
 		check(t, cmd.Process.Kill())
 		cmd.Wait()
 	}
-	stop()
-	sender.Wait()
-	for _, p := range c.upTo(t, tr.client, serverIP) {
-		if !isAttempt(p) && p.from == netip.MustParseAddr(clientIP) {
-			t.Errorf("in the clear: %v", p)
-		}
-	}
+	stopLeak()
+	wantNoLeak(t, c.upTo(t, tr.client, serverIP))
 
 	last, err := tr.startClient()
 	check(t, err)

@@ -96,6 +96,8 @@ var flags = slices.Concat([]option{
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
+	boolFlag("--kill-switch", func(o *options) *bool { return &o.Net.KillSwitch }),
+	flag("--allow", parsePrefixes, func(o *options) *[]netip.Prefix { return &o.Net.Allowed }),
 	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
 	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
@@ -252,6 +254,16 @@ func (o options) fit() error {
 		if server.IsUnspecified() || server.IsMulticast() {
 			return fmt.Errorf("SERVER %s is not the address of one host", server)
 		}
+	}
+	switch {
+	case o.Net.KillSwitch && o.Net.KeepInbound:
+		return errors.New("--keep-inbound lets answers out past the tunnel, which --kill-switch forbids: choose one")
+	case o.Net.KillSwitch && (o.Net.Firewall == netcfg.FirewallNone || o.Net.Firewall == netcfg.FirewallIPTables):
+		return fmt.Errorf("--kill-switch needs nftables: --firewall is %s", o.Net.Firewall)
+	case o.Net.KillSwitch && o.Net.PointToPoint:
+		return errors.New("--kill-switch is of no use with --point-to-point, which sends nothing into the tunnel")
+	case len(o.Net.Allowed) > 0 && !o.Net.KillSwitch:
+		return errors.New("--allow is for --kill-switch, which is not given")
 	}
 	if o.Net.IPv6 == netcfg.IPv6Tunnel && o.Net.MTU < minMTU6 {
 		return fmt.Errorf("--ipv6 tunnel needs an MTU of at least %d bytes: --mtu is %d", minMTU6, o.Net.MTU)

@@ -105,6 +105,22 @@ func parsePrefix6(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
+// parsePrefixes accepts networks and single addresses, with commas between.
+func parsePrefixes(s string) (all []netip.Prefix, err error) {
+	for _, word := range strings.Split(s, ",") {
+		word = strings.TrimSpace(word)
+		p, err := netip.ParsePrefix(word)
+		if a, addrErr := netip.ParseAddr(word); addrErr == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil || p.Addr().Is4In6() {
+			return nil, errors.New("must be networks such as 192.168.0.0/16 or addresses, with commas between")
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
 // parseHost accepts an address, in brackets or not, and the name of a host.
 // It takes the brackets off. Whether the name exists is found out later.
 func parseHost(s string) (string, error) {

@@ -22,6 +22,18 @@ type Policy struct {
 	// Bypass keeps connections that do not go through the tunnel on their
 	// way; the zero value on a server.
 	Bypass Bypass
+
+	// KillSwitch lets nothing leave a client's host but through the tunnel;
+	// nil is none.
+	KillSwitch *KillSwitch
+}
+
+// KillSwitch says what may leave a host besides what goes into the tunnel,
+// to the host itself, and what hosts need to find their own address and their
+// neighbours (DHCP, neighbour discovery).
+type KillSwitch struct {
+	Mark    uint32         // of the tunnel's own packets
+	Allowed []netip.Prefix // networks that may be reached past the tunnel
 }
 
 // Bypass marks the packets of connections that do not go through a client's

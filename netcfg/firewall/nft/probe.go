@@ -18,5 +18,6 @@ var probePolicy = firewall.Policy{
 		Source6: netip.MustParsePrefix("2001:db8::/96"),
 		Block6:  true,
 	},
-	Bypass: firewall.Bypass{Mark: 1, Answers: true, Inbound: []string{"lo"}},
+	KillSwitch: &firewall.KillSwitch{Mark: 1},
+	Bypass:     firewall.Bypass{Mark: 1, Answers: true, Inbound: []string{"lo"}},
 }

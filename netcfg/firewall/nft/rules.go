@@ -63,7 +63,8 @@ func chains(p firewall.Policy) []chain {
 				saddr(expr.CmpOpEq, host(p.Forward.Source)), counter(), masquerade()}},
 		})
 	}
-	return append(all, bypass(p.Interface, p.Bypass)...)
+	all = append(all, bypass(p.Interface, p.Bypass)...)
+	return append(all, killSwitch(p.Interface, p.KillSwitch)...)
 }
 
 func host(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
