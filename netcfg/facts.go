@@ -14,6 +14,9 @@ type Facts struct {
 	Uplinks    []link.Uplink // default routes, the preferred one of each family first
 	Tables     []TableInUse
 
+	// Bypasses are the marks of other tunnels' own packets.
+	Bypasses []link.Bypass
+
 	// HasIPv6 tells whether the kernel has IPv6 at all. NewIPv6 tells
 	// whether a new interface gets it (net.ipv6.conf.default.disable_ipv6).
 	HasIPv6, NewIPv6 bool

@@ -89,10 +89,10 @@ func (a *Applied) hasSilentParts() bool {
 	})
 }
 
-// follow makes the plan anew from the host's present default routes, and
-// changes what is different.
+// follow makes the plan anew from the host's present default routes and
+// rules of other tunnels, and changes what is different.
 func (a *Applied) follow(cfg Config) {
-	facts, err := a.facts.refresh()
+	facts, err := a.facts.refresh(cfg)
 	if err != nil {
 		a.log.Debug("facts not read", "err", err)
 		return

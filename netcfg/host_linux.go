@@ -33,6 +33,9 @@ func Probe(cfg Config) (Facts, error) {
 	if f.Tables, err = tablesInUse(); err != nil {
 		return f, err
 	}
+	if f.Bypasses, err = link.Bypasses(cfg.Table); err != nil {
+		return f, err
+	}
 	f.HasIPv6 = link.HasIPv6()
 	if f.HasIPv6 {
 		disabled, err := sysctl.Read("net.ipv6.conf.default.disable_ipv6")
@@ -54,9 +57,12 @@ func Probe(cfg Config) (Facts, error) {
 }
 
 // refresh reads again what may change while a tunnel is up.
-func (f Facts) refresh() (Facts, error) {
+func (f Facts) refresh(cfg Config) (Facts, error) {
 	uplinks, err := link.Uplinks()
 	if err != nil {
+		return f, err
+	}
+	if f.Bypasses, err = link.Bypasses(cfg.Table); err != nil {
 		return f, err
 	}
 	f.Uplinks, f.StrictUplinks = uplinks, strictUplinks(uplinks)

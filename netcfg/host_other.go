@@ -31,4 +31,4 @@ func Watch(context.Context) (<-chan struct{}, error) {
 	return nil, fmt.Errorf("watching the network with %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
-func (f Facts) refresh() (Facts, error) { return f, errors.ErrUnsupported }
+func (f Facts) refresh(Config) (Facts, error) { return f, errors.ErrUnsupported }

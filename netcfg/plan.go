@@ -343,6 +343,13 @@ func (p *Plan) addRoutes(cfg Config, facts Facts) {
 	for _, f := range families {
 		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority, Table: link.TableMain, SuppressDefault: true}})
 	}
+	// What another tunnel sends to its own peer must not come into this one,
+	// or each would carry the other in a circle.
+	for _, b := range facts.Bypasses {
+		if slices.Contains(families, b.Family) && b.Mark != cfg.Mark {
+			closing(AddRule{link.Rule{Family: b.Family, Priority: cfg.RulePriority, Table: link.TableMain, Mark: b.Mark}})
+		}
+	}
 	for _, f := range families {
 		closing(AddRule{link.Rule{Family: f, Priority: cfg.RulePriority + 1, Table: cfg.Table, NotMark: cfg.Mark}})
 	}

@@ -110,6 +110,9 @@ func readOnlyOn(f *Facts) {
 }
 func otherClient(f *Facts)  { f.Tables = []TableInUse{{DefaultTable, "tun7"}} }
 func keepInbound(c *Config) { c.KeepInbound = true }
+func otherTunnels(f *Facts) {
+	f.Bypasses = []link.Bypass{{Family: link.IPv4, Mark: 51820}, {Family: link.IPv6, Mark: 51820}, {Family: link.IPv4, Mark: DefaultMark}}
+}
 func killSwitch(c *Config) {
 	c.KillSwitch, c.Allowed = true, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/64")}
 }
@@ -142,6 +145,7 @@ func TestMakePlan(t *testing.T) {
 		{"client-strict-read-only", config(Client), facts(strict, readOnlyOff), ""},
 		{"client-keep-inbound", config(Client, keepInbound, fromAfar), facts(), ""},
 		{"client-keep-closed", config(Client, keepClosed), facts(), ""},
+		{"client-beside-others", config(Client), facts(otherTunnels), ""},
 		{"client-killswitch", config(Client, killSwitch), facts(), ""},
 		{"", config(Client, killSwitch, noFirewall), facts(), "--kill-switch"},
 		{"client-from-afar", config(Client, fromAfar), facts(), ""},

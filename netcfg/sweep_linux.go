@@ -69,8 +69,8 @@ type leftover struct {
 }
 
 // leftRules finds the policy rules and routes that no running client needs.
-// The rule that leads to a table tells whose it is; the rule before it, which
-// has no table of ours, goes with it. Rules come first: without its routes, a
+// The rule that leads to a table tells whose it is; the rules before it, which
+// lead to no table of ours, go with it. Rules come first: without its routes, a
 // table would let packets pass.
 func leftRules(owned string) (left []leftover, err error) {
 	used, err := tablesInUse()
@@ -86,7 +86,7 @@ func leftRules(owned string) (left []leftover, err error) {
 	}
 	for _, r := range rules {
 		alive := live(r.Table)
-		if r.SuppressDefault {
+		if r.Table == link.TableMain {
 			alive = slices.ContainsFunc(rules, func(next link.Rule) bool {
 				return next.Family == r.Family && next.Priority == r.Priority+1 && live(next.Table)
 			})

@@ -120,6 +120,7 @@ type Rule struct {
 	Family   Family
 	Priority int
 	Table    int
+	Mark     uint32 // only packets with this mark; 0: all packets
 	NotMark  uint32 // only packets without this mark; 0: all packets
 	// SuppressDefault ignores the default routes of the table
 	// (suppress_prefixlength 0), so that only its more specific routes count.
@@ -132,6 +133,9 @@ func (r Rule) Name() string { return fmt.Sprintf("%s %d", r.Family, r.Priority) 
 func (r Rule) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s rule add", r.Family.ip())
+	if r.Mark != 0 {
+		fmt.Fprintf(&b, " fwmark %d", r.Mark)
+	}
 	if r.NotMark != 0 {
 		fmt.Fprintf(&b, " not fwmark %d", r.NotMark)
 	}
@@ -145,6 +149,12 @@ func (r Rule) String() string {
 	}
 	fmt.Fprintf(&b, " priority %d protocol %d", r.Priority, Protocol)
 	return b.String()
+}
+
+// Bypass is a mark that keeps packets out of a tunnel of somebody else's.
+type Bypass struct {
+	Family Family
+	Mark   uint32
 }
 
 // Interface is a network interface and its addresses.

@@ -142,6 +142,7 @@ func (r Rule) netlink() *netlink.Rule {
 	nr.Priority = r.Priority
 	nr.Table = r.Table
 	nr.Protocol = Protocol
+	nr.Mark = r.Mark
 	if r.NotMark != 0 {
 		nr.Mark, nr.Invert = r.NotMark, true
 	}
@@ -174,25 +175,46 @@ func HasIPv6() bool {
 }
 
 // Rules lists the policy rules that bear our protocol number.
-func Rules() ([]Rule, error) {
-	var ours []Rule
-	for _, f := range families() {
-		rules, err := netlink.RuleList(f.af())
+func Rules() (ours []Rule, err error) {
+	err = eachRule(func(f Family, r netlink.Rule) {
+		if r.Protocol != Protocol {
+			return
+		}
+		rule := Rule{Family: f, Priority: r.Priority, Table: r.Table, SuppressDefault: r.SuppressPrefixlen == 0}
+		if r.Invert {
+			rule.NotMark = r.Mark
+		} else {
+			rule.Mark = r.Mark
+		}
+		ours = append(ours, rule)
+	})
+	return ours, err
+}
+
+// Bypasses lists the marks that keep packets out of other tunnels: those of
+// the rules that send everything else to a table, but for the table given.
+// Tunnels such as wg-quick makes have rules of that form, and so have ours.
+func Bypasses(table int) (marks []Bypass, err error) {
+	err = eachRule(func(f Family, r netlink.Rule) {
+		b := Bypass{f, r.Mark}
+		if r.Invert && r.Mark != 0 && r.Table != table && r.Table != TableMain && !slices.Contains(marks, b) {
+			marks = append(marks, b)
+		}
+	})
+	return marks, err
+}
+
+func eachRule(f func(Family, netlink.Rule)) error {
+	for _, family := range families() {
+		rules, err := netlink.RuleList(family.af())
 		if err != nil {
-			return nil, fmt.Errorf("list %s rules: %w", f, err)
+			return fmt.Errorf("list %s rules: %w", family, err)
 		}
 		for _, r := range rules {
-			if r.Protocol != Protocol {
-				continue
-			}
-			rule := Rule{Family: f, Priority: r.Priority, Table: r.Table, SuppressDefault: r.SuppressPrefixlen == 0}
-			if r.Invert {
-				rule.NotMark = r.Mark
-			}
-			ours = append(ours, rule)
+			f(family, r)
 		}
 	}
-	return ours, nil
+	return nil
 }
 
 // Routes lists the default routes that bear our protocol number, of all tables.
