@@ -48,7 +48,7 @@ func newProgram(name string, f family) (*program, error) {
 func (p *program) insert(rules []rule, mark string) error {
 	for _, r := range slices.Backward(rules) {
 		if err := p.Insert(r.table, r.chain, 1, r.words(mark)...); err != nil {
-			return err
+			return oneLine{err}
 		}
 	}
 	return nil
@@ -69,7 +69,10 @@ func (p *program) list(table, chain string) ([]string, error) {
 	if e, ok := errors.AsType[*iptables.Error](err); ok && e.IsNotExist() {
 		return nil, nil
 	}
-	return lines, err
+	if err != nil {
+		return nil, oneLine{err}
+	}
+	return lines, nil
 }
 
 // delete removes a rule that list has returned. One that is gone already is no
@@ -77,11 +80,17 @@ func (p *program) list(table, chain string) ([]string, error) {
 func (p *program) delete(table, line string) error {
 	words := split(line)
 	err := p.Delete(table, words[1], words[2:]...)
-	if e, ok := errors.AsType[*iptables.Error](err); ok && e.IsNotExist() {
+	if e, ok := errors.AsType[*iptables.Error](err); err == nil || ok && e.IsNotExist() {
 		return nil
 	}
-	return err
+	return oneLine{err}
 }
+
+// oneLine is an error of iptables, which prints several lines, on one.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e oneLine) Unwrap() error { return e.error }
 
 // word is one of a printed rule: a quoted string, or anything without spaces,
 // such as the name of an interface.
