@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/link"
 )
 
@@ -107,6 +108,10 @@ func (a *Applied) Undo() error {
 	var errs []error
 	for _, u := range slices.Backward(a.done) {
 		err := u.do()
+		if errors.Is(err, dns.ErrChanged) {
+			a.log.Warn(u.action.Op()+" "+u.action.Object(), "err", err)
+			continue
+		}
 		if err != nil && !gone(err) {
 			errs = append(errs, &OpError{"undo: " + u.action.Op(), u.action.Object(), err})
 			continue

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/firewall/nft"
 	"dsvpn/netcfg/link"
@@ -47,6 +48,10 @@ func Probe(cfg Config) (Facts, error) {
 	f.StrictUplinks = strictUplinks(f.Uplinks)
 	if cfg.wantsFirewall() {
 		f.Firewalls = []FirewallFact{{FirewallNFT, firewalls[FirewallNFT].Probe()}}
+	}
+	f.DNS = dns.Read()
+	if len(cfg.DNS) > 0 {
+		f.DNSWays = f.DNS.Ways()
 	}
 	return f, nil
 }

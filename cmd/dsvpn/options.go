@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -90,6 +91,7 @@ var flags = slices.Concat([]option{
 	flag("--congestion", parseCongestion, func(o *options) *string { return &o.Net.Congestion }),
 	flag("--ipv6", oneOf(netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off), func(o *options) *netcfg.IPv6Mode { return &o.Net.IPv6 }),
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
+	listFlag("--dns", parseNameServer, func(o *options) *[]netip.Addr { return &o.Net.DNS }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
@@ -111,6 +113,24 @@ func flag[T any](name string, parse func(string) (T, error), at func(*options) *
 func boolFlag(name string, at func(*options) *bool) option {
 	o := flag(name, parseBool, at)
 	o.boolean = true
+	return o
+}
+
+// listFlag makes an option that may be given several times, and several values
+// at a time, with commas between them.
+func listFlag[T any](name string, parse func(string) (T, error), at func(*options) *[]T) option {
+	all := func(list string) (values []T, err error) {
+		for s := range strings.SplitSeq(list, ",") {
+			v, err := parse(strings.TrimSpace(s))
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, v)
+		}
+		return values, nil
+	}
+	o := flag(name, all, at)
+	o.list = true
 	return o
 }
 
@@ -225,6 +245,9 @@ func (o options) fit() error {
 		if server.IsUnspecified() || server.IsMulticast() {
 			return fmt.Errorf("SERVER %s is not the address of one host", server)
 		}
+	}
+	if o.Net.Role == netcfg.Client && o.Net.PointToPoint && len(o.Net.DNS) > 0 {
+		return errors.New("--dns does not go with --point-to-point, which changes nothing but the interface")
 	}
 	if o.Net.IPv6 == netcfg.IPv6Tunnel && o.Net.MTU < minMTU6 {
 		return fmt.Errorf("--ipv6 tunnel needs an MTU of at least %d bytes: --mtu is %d", minMTU6, o.Net.MTU)
