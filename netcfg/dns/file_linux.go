@@ -78,7 +78,7 @@ func (f file) sweep() (found bool, err error) {
 	}
 	defer unlock()
 	ours, err := f.ours()
-	if err != nil || ours && f.inUse() {
+	if err != nil || ours && held(f.path) {
 		return false, err
 	}
 	return true, f.restore()
@@ -107,8 +107,7 @@ func (f file) ours() (bool, error) {
 		return false, err
 	}
 	if len(b) == 0 {
-		_, err := os.Lstat(f.former())
-		return err == nil, nil
+		return !f.same(), nil
 	}
 	return isOurs(b), nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -70,14 +71,31 @@ func (s Setting) setResolvconf() (undo func() error, err error) {
 			return undo, err
 		}
 	}
-	return undo, nil
+	return undo, s.arrived()
+}
+
+// arrived tells whether programs ask the first of the name servers now, or a
+// service on this host, which then does. resolvconf can have its updates turned
+// off, or a file that it takes for somebody else's.
+func (s Setting) arrived() error {
+	conf, err := os.ReadFile(ResolvConf)
+	if err != nil {
+		return err
+	}
+	now := servers(conf)
+	if len(now) == 0 || now[0] != s.Servers[0] && !now[0].IsLoopback() {
+		return fmt.Errorf("resolvconf succeeded, but %s asks %v", ResolvConf, now)
+	}
+	return nil
 }
 
 func deleteRecord(name string) error {
 	for _, path := range records(name) {
 		release(path)
 	}
-	return runResolvconf("", "-d", name)
+	// openresolv fails without -f if there is none; that of Debian looks no further
+	// than the name.
+	return runResolvconf("", "-d", name, "-f")
 }
 
 // ourRecords finds the files of our records.
