@@ -50,7 +50,7 @@ func Probe(cfg Config) (Facts, error) {
 		f.Firewalls = []FirewallFact{{FirewallNFT, firewalls[FirewallNFT].Probe()}}
 	}
 	f.DNS = dns.Read()
-	if len(cfg.DNS) > 0 {
+	if cfg.Role == Client && len(cfg.DNS) > 0 {
 		f.DNSWays = f.DNS.Ways()
 	}
 	return f, nil
