@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/link"
 )
 
@@ -111,6 +112,10 @@ func (a *Applied) Undo() error {
 			continue
 		}
 		err := u.do()
+		if errors.Is(err, dns.ErrChanged) {
+			a.log.Warn(u.action.Op()+" "+u.action.Object(), "err", err)
+			continue
+		}
 		if err != nil && !gone(err) {
 			errs = append(errs, &OpError{"undo: " + u.action.Op(), u.action.Object(), err})
 			continue

@@ -123,6 +123,10 @@ type Config struct {
 	// they are warned when the tunnel would cut them off.
 	OperatorAddr netip.Addr
 
+	// DNS are the name servers that the client's host is to ask while the tunnel
+	// is up. None leaves those that it has.
+	DNS []netip.Addr
+
 	// StateDir keeps the former values of sysctls, so that a crash does not
 	// lose them. Empty means that they live in memory only.
 	StateDir string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
 )
@@ -26,6 +27,11 @@ type Facts struct {
 	Firewalls []FirewallFact
 
 	Sysctls map[string]SysctlFact
+
+	// DNS is how the host finds name servers, and DNSWays are the ways to set
+	// others, the preferred one first, with what is in the way of each.
+	DNS     dns.Host
+	DNSWays []dns.WayFact
 
 	// StrictUplinks are the interfaces with an IPv4 default route on which
 	// the kernel drops packets that it would answer on another way (rp_filter

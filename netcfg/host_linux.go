@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/firewall/ipt"
 	"dsvpn/netcfg/firewall/nft"
@@ -52,6 +53,10 @@ func Probe(cfg Config) (Facts, error) {
 	f.StrictUplinks = strictUplinks(f.Uplinks)
 	if cfg.wantsFirewall() {
 		f.Firewalls = probeFirewalls(cfg)
+	}
+	f.DNS = dns.Read()
+	if cfg.Role == Client && len(cfg.DNS) > 0 {
+		f.DNSWays = f.DNS.Ways()
 	}
 	return f, nil
 }

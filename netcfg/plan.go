@@ -20,6 +20,9 @@ type Plan struct {
 	Notes []string
 	// Warnings say what will not work as the operator may expect.
 	Warnings []string
+	// NameServers are those that the client itself must ask for the name of its
+	// server, past the tunnel. None are those that everybody asks.
+	NameServers []netip.AddrPort
 }
 
 // String is the plan as the commands that a person would type.
@@ -181,7 +184,7 @@ func (p *Plan) client(cfg Config, facts Facts) error {
 	}
 	p.addInterface(cfg, facts)
 	p.addRoutes(cfg, facts)
-	return nil
+	return p.nameServers(cfg, facts)
 }
 
 // bypass keeps connections outside the tunnel that cannot or should not go

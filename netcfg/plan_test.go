@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
 )
@@ -124,6 +125,28 @@ func addr(p string) func(*Facts) {
 	return func(f *Facts) { f.Interfaces[1].Addrs = append(f.Interfaces[1].Addrs, netip.MustParsePrefix(p)) }
 }
 
+func nameServers(list ...string) (addrs []netip.Addr) {
+	for _, s := range list {
+		addrs = append(addrs, netip.MustParseAddr(s))
+	}
+	return addrs
+}
+func wantDNS(list ...string) func(*Config) {
+	return func(c *Config) { c.DNS = nameServers(list...) }
+}
+func hasDNS(list ...string) func(*Facts) {
+	return func(f *Facts) { f.DNS.Servers = nameServers(list...) }
+}
+
+// dnsBy makes a host with one way to set name servers.
+func dnsBy(way dns.Way) func(*Facts) {
+	return func(f *Facts) {
+		f.DNSWays = []dns.WayFact{{Way: "other", Err: errors.New("not here")}, {Way: way}}
+	}
+}
+func mountedDNS(f *Facts)  { f.DNS.InPlace = true }
+func replacedDNS(f *Facts) { f.DNS.Replaced = true }
+
 func TestMakePlan(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -151,6 +174,19 @@ func TestMakePlan(t *testing.T) {
 		{"client-from-afar", config(Client, fromAfar), facts(), ""},
 		{"client-from-near", config(Client, fromNear), facts(), ""},
 		{"client-point-to-point", config(Client, pointToPoint), facts(noUplink, noNFT, readOnlyOff), ""},
+		{"client-dns-resolved", config(Client, wantDNS("10.0.0.1")), facts(dnsBy(dns.Resolved), hasDNS("192.0.2.1")), ""},
+		{"client-dns-resolvconf", config(Client, wantDNS("10.0.0.1", "10.0.0.2")), facts(dnsBy(dns.Resolvconf)), ""},
+		{"client-dns-file", config(Client, wantDNS("10.0.0.1", "127.0.0.1")), facts(dnsBy(dns.File)), ""},
+		{"client-dns-mount", config(Client, wantDNS("10.0.0.1")), facts(dnsBy(dns.File), mountedDNS), ""},
+		{"client-dns-near", config(Client, wantDNS("192.0.2.1")), facts(dnsBy(dns.File)), ""},
+		{"client-dns-tunnel6", config(Client, tunnel6, wantDNS("fd00::1")), facts(dnsBy(dns.File)), ""},
+		{"client-dns-off6", config(Client, off6, wantDNS("fd00::1")), facts(dnsBy(dns.File)), ""},
+		{"client-dns-replaced", config(Client), facts(hasDNS("198.51.100.53"), replacedDNS), ""},
+		{"client-has-dns-near", config(Client), facts(hasDNS("192.0.2.1")), ""},
+		{"client-has-dns-private", config(Client), facts(hasDNS("10.0.0.1", "100.64.0.1", "198.51.100.53")), ""},
+		{"client-has-dns-stub", config(Client), facts(hasDNS("127.0.0.1")), ""},
+		{"client-has-dns6", config(Client), facts(hasDNS("2001:db8::53")), ""},
+		{"server-dns", config(Server, wantDNS("10.0.0.1")), facts(), ""},
 		{"server", config(Server), facts(), ""},
 		{"server-tunnel6", config(Server, tunnel6), facts(), ""},
 		{"server-off6", config(Server, off6), facts(), ""},
@@ -173,6 +209,11 @@ func TestMakePlan(t *testing.T) {
 		{"", config(Client), facts(otherClient), "in use by the dsvpn client on tun7"},
 		{"", config(Client), facts(addr("192.168.192.1/24")), "192.168.192.1 is in use on eth0"},
 		{"", config(Server), facts(addr("192.168.192.1/24")), "192.168.192.1 is in use on eth0"},
+		{"", config(Client, wantDNS("fd00::1")), facts(dnsBy(dns.File)), "use --ipv6 tunnel"},
+		{"", config(Client, tunnel6, wantDNS("fd00::1")), facts(dnsBy(dns.File), noIPv6), "the tunnel has no IPv6"},
+		{"", config(Client, wantDNS("10.0.0.1")), facts(func(f *Facts) {
+			f.DNSWays = []dns.WayFact{{Way: dns.File, Err: errors.New("read-only file system")}}
+		}), "file: read-only file system"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name+tt.err, func(t *testing.T) {
@@ -192,6 +233,9 @@ func TestMakePlan(t *testing.T) {
 			}
 			for _, s := range plan.Warnings {
 				text += fmt.Sprintln("warning:", s)
+			}
+			for _, s := range plan.NameServers {
+				text += fmt.Sprintln("the client asks:", s)
 			}
 			golden(t, "plan/"+tt.name+".txt", text)
 		})

@@ -3,6 +3,7 @@ package netcfg
 import (
 	"fmt"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
 )
@@ -86,6 +87,11 @@ type AddRoute struct{ link.Route }
 
 func (AddRoute) Op() string       { return "add route" }
 func (s AddRoute) Object() string { return s.Name() }
+
+// SetDNS sets the name servers that programs ask.
+type SetDNS struct{ dns.Setting }
+
+func (SetDNS) Op() string { return "set name servers" }
 
 // AddRule adds a policy rule.
 type AddRule struct{ link.Rule }

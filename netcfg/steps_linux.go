@@ -43,6 +43,8 @@ func (s AddRoute) do() (undo func() error, err error) { return adopt(s.Add(), s.
 
 func (s AddRule) do() (undo func() error, err error) { return adopt(s.Add(), s.Delete) }
 
+func (s SetDNS) do() (undo func() error, err error) { return s.Set() }
+
 // adopt takes a thing that bears our mark and is there already for our own: a
 // former life of this program has left it. So it is never away while a new
 // life begins, and goes when that ends.
@@ -74,6 +76,8 @@ func missing(err error) (bool, error) {
 	}
 	return err == nil, err
 }
+
+func (s SetDNS) mend() (bool, error) { return s.Mend() }
 
 func (s SetUp) mend() (bool, error) {
 	was, err := link.SetUp(s.Interface)

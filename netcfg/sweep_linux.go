@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/link"
 	"dsvpn/netcfg/sysctl"
 )
@@ -59,7 +60,9 @@ func Sweep(owned string, next Plan, stateDir string) (removed []string, err erro
 	for _, name := range restored {
 		removed = append(removed, "sysctl "+name)
 	}
-	return removed, errors.Join(errs...)
+	replaced, err := dns.Sweep(next.setsDNS(dns.File))
+	errs = append(errs, err)
+	return append(removed, replaced...), errors.Join(errs...)
 }
 
 // leftover is a rule or route of ours that nobody needs any more.
@@ -127,6 +130,14 @@ func (p Plan) sets(name string) bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool {
 		i, ok := s.Action.(SetSysctl)
 		return ok && i.Name == name
+	})
+}
+
+// setsDNS reports whether the plan sets name servers in a way.
+func (p Plan) setsDNS(way dns.Way) bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool {
+		d, ok := s.Action.(SetDNS)
+		return ok && d.Way == way
 	})
 }
 

@@ -40,7 +40,7 @@ type Client struct {
 func NewClient(cfg Config, server string, port uint16, limit int) *Client {
 	return &Client{
 		cfg: cfg, server: server, port: port, limit: limit,
-		resolver: newResolver(cfg.Mark),
+		resolver: newResolver(cfg.Mark, cfg.NameServers),
 		source:   sourceFor(cfg.Mark),
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -36,6 +37,9 @@ type Config struct {
 	// included, so that their packets stay outside the tunnel. 0 is none.
 	// Only Linux has it; other systems ignore it.
 	Mark uint32
+	// NameServers are what a client asks for the name of its server. None are
+	// those of the system.
+	NameServers []netip.AddrPort
 	// Congestion is the congestion control of the connection, such as "bbr".
 	// Empty leaves it to the system, and so does one that the system lacks,
 	// which is logged. Only Linux has it.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -24,11 +25,41 @@ type resolver struct {
 	last []netip.Addr // what the name stood for when it was last resolved
 }
 
-func newResolver(mark uint32) *resolver {
+// newResolver makes a resolver that asks these name servers, one after the
+// other, or those of the system if there are none.
+func newResolver(mark uint32, servers []netip.AddrPort) *resolver {
 	dialer := net.Dialer{Control: markControl(mark)}
 	// The system's own resolver cannot mark its sockets.
-	r := &net.Resolver{PreferGo: true, Dial: dialer.DialContext}
-	return &resolver{lookupIP: r.LookupNetIP}
+	if len(servers) == 0 {
+		return &resolver{lookupIP: (&net.Resolver{PreferGo: true, Dial: dialer.DialContext}).LookupNetIP}
+	}
+	return &resolver{lookupIP: func(ctx context.Context, network, host string) (addrs []netip.Addr, err error) {
+		for i, server := range servers {
+			r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, network, server.String())
+			}}
+			addrs, err = lookupWithin(ctx, share(ctx, len(servers)-i), r, network, host)
+			if unknown, ok := errors.AsType[*net.DNSError](err); err == nil || ok && unknown.IsNotFound {
+				break
+			}
+		}
+		return addrs, err
+	}}
+}
+
+// share is the part of the time left that each of so many tries may take.
+func share(ctx context.Context, tries int) time.Duration {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return resolveTimeout
+	}
+	return time.Until(end) / time.Duration(tries)
+}
+
+func lookupWithin(ctx context.Context, limit time.Duration, r *net.Resolver, network, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return r.LookupNetIP(ctx, network, host)
 }
 
 // lookup returns the addresses of a server: what it is, if it is an address;

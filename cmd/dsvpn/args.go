@@ -13,6 +13,7 @@ type option struct {
 	name    string // as it stands in the usage: PORT, --mtu
 	env     string // empty where there is none
 	boolean bool   // a flag that needs no value
+	list    bool   // a flag whose values add up
 	set     func(o *options, value string) error
 }
 
@@ -41,6 +42,9 @@ func split(args []string, words, flags []option) (map[string]string, error) {
 			if err != nil {
 				return nil, err
 			}
+			if earlier := given[name]; isGiven(earlier) && isList(name, flags) {
+				value = earlier + "," + value
+			}
 			given[name], args = value, rest
 		}
 	}
@@ -66,6 +70,10 @@ func splitFlag(arg string, next []string, flags []option) (name, value string, r
 		return "", "", nil, usagef("flag %s needs a value", name)
 	}
 	return name, next[0], next[1:], nil
+}
+
+func isList(name string, flags []option) bool {
+	return slices.ContainsFunc(flags, func(f option) bool { return f.name == name && f.list })
 }
 
 // isOn tells whether a flag without a place in options has been given.

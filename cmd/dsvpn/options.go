@@ -94,6 +94,7 @@ var flags = slices.Concat([]option{
 	flag("--congestion", parseCongestion, func(o *options) *string { return &o.Net.Congestion }),
 	flag("--ipv6", oneOf(netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off), func(o *options) *netcfg.IPv6Mode { return &o.Net.IPv6 }),
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
+	listFlag("--dns", parseNameServer, func(o *options) *[]netip.Addr { return &o.Net.DNS }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
 	boolFlag("--kill-switch", func(o *options) *bool { return &o.Net.KillSwitch }),
@@ -119,6 +120,24 @@ func flag[T any](name string, parse func(string) (T, error), at func(*options) *
 func boolFlag(name string, at func(*options) *bool) option {
 	o := flag(name, parseBool, at)
 	o.boolean = true
+	return o
+}
+
+// listFlag makes an option that may be given several times, and several values
+// at a time, with commas between them.
+func listFlag[T any](name string, parse func(string) (T, error), at func(*options) *[]T) option {
+	all := func(list string) (values []T, err error) {
+		for s := range strings.SplitSeq(list, ",") {
+			v, err := parse(strings.TrimSpace(s))
+			if err != nil {
+				return nil, err
+			}
+			values = append(values, v)
+		}
+		return values, nil
+	}
+	o := flag(name, all, at)
+	o.list = true
 	return o
 }
 
@@ -264,6 +283,8 @@ func (o options) fit() error {
 		return errors.New("--kill-switch is of no use with --point-to-point, which sends nothing into the tunnel")
 	case len(o.Net.Allowed) > 0 && !o.Net.KillSwitch:
 		return errors.New("--allow is for --kill-switch, which is not given")
+	case o.Net.Role == netcfg.Client && o.Net.PointToPoint && len(o.Net.DNS) > 0:
+		return errors.New("--dns does not go with --point-to-point, which changes nothing but the interface")
 	}
 	if o.Net.IPv6 == netcfg.IPv6Tunnel && o.Net.MTU < minMTU6 {
 		return fmt.Errorf("--ipv6 tunnel needs an MTU of at least %d bytes: --mtu is %d", minMTU6, o.Net.MTU)

@@ -67,6 +67,16 @@ func TestParseOptions(t *testing.T) {
 			o.Net.Prefix6 = netip.MustParsePrefix("fd00::1:2:0:0/96")
 			o.ReconnectLimit, o.LogLevel, o.LogFormat, o.DryRun = 5, slog.LevelDebug, logJSON, true
 		}},
+		{"dns", client, "k vpn.example --dns 10.0.0.1", nil, func(o *options) { peer(o); o.Net.DNS = nameServers("10.0.0.1") }},
+		{"dns list", client, "k vpn.example --dns 10.0.0.1,::ffff:10.0.0.2 --dns=fd00::1", nil, func(o *options) {
+			peer(o)
+			o.Net.DNS = nameServers("10.0.0.1", "10.0.0.2", "fd00::1")
+		}},
+		{"dns auto", client, "k vpn.example --dns auto", environment{"DSVPN_DNS": "10.0.0.1"}, func(o *options) { peer(o); o.Net.DNS = nameServers("10.0.0.1") }},
+		{"dns for the other end", server, "k --point-to-point", environment{"DSVPN_DNS": "10.0.0.1"}, func(o *options) {
+			key(o)
+			o.Net.PointToPoint, o.Net.DNS = true, nameServers("10.0.0.1")
+		}},
 		{"congestion none", client, "k vpn.example --congestion none", nil, func(o *options) { peer(o); o.Net.Congestion = "" }},
 
 		{"environment alone", client, "", environment{"DSVPN_KEY_FILE": "k", "DSVPN_SERVER": "vpn.example", "DSVPN_PORT": "1194",
@@ -103,6 +113,13 @@ func TestParseOptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+func nameServers(list ...string) (addrs []netip.Addr) {
+	for _, s := range list {
+		addrs = append(addrs, netip.MustParseAddr(s))
+	}
+	return addrs
 }
 
 func TestDefaults(t *testing.T) {
@@ -208,6 +225,7 @@ func checkOptions(t *testing.T, role netcfg.Role, o options) {
 		"attempts":       o.ReconnectLimit >= 0,
 		"log format":     o.LogFormat == logText || o.LogFormat == logJSON,
 		"state folder":   n.StateDir != "",
+		"name servers":   !slices.ContainsFunc(n.DNS, func(a netip.Addr) bool { return !a.IsValid() || a.Zone() != "" }),
 		"uplink unasked": n.Uplink == "",
 	} {
 		if !ok {

@@ -73,6 +73,13 @@ func (s *nameServer) change(answer netip.Addr) {
 	s.answer = answer
 }
 
+// count is how many questions there were.
+func (s *nameServer) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.askers)
+}
+
 // seen returns the addresses that questions came from, each once.
 func (s *nameServer) seen() []netip.Addr {
 	s.mu.Lock()

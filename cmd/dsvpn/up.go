@@ -57,7 +57,7 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	health.attend(ctx, dev.Name())
 	end.prepare(ctx, session.Config{
 		Key: key, Device: dev, MTU: o.Net.MTU,
-		Mark: o.Net.Mark, Congestion: o.Net.Congestion, Status: status, Logger: p.log,
+		Mark: o.Net.Mark, NameServers: plan.NameServers, Congestion: o.Net.Congestion, Status: status, Logger: p.log,
 	})
 	return p.during(ctx, o, dev, plan, end)
 }

@@ -96,6 +96,8 @@ Flags for the client, which a server ignores:
 
     --table NUMBER            the routing table into the tunnel (42069)
     --rule-priority NUMBER    of the first of two policy rules (31000)
+    --dns ADDRESS[,ADDRESS]   the name servers to ask while the tunnel is up, by
+                              all programs (those that the host has)
     --keep-inbound            answer connections from outside on the way they
                               came, not through the tunnel
     --reconnect-limit COUNT   give up after so many failed attempts in a row
@@ -148,8 +150,8 @@ const cleanupUsage = `Usage of the DSVPN cleanup:
     dsvpn cleanup [FLAG...]
 
 Removes the routes, policy rules and firewall rules that a killed process has
-left behind and puts sysctls back. What belongs to a running process, or is not
-DSVPN's own, stays. A start does the same.
+left behind and puts sysctls and name servers back. What belongs to a running
+process, or is not DSVPN's own, stays. A start does the same.
 
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)

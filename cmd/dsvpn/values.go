@@ -96,6 +96,17 @@ func parseTunnelAddr(s string) (netip.Addr, error) {
 	return a, nil
 }
 
+// parseNameServer accepts what any program on the host can be told to ask, so
+// no zone, and none of our addresses that mean something else.
+func parseNameServer(s string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(s)
+	a = a.Unmap()
+	if err != nil || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() {
+		return netip.Addr{}, errors.New("must be IP addresses of name servers, with commas between them")
+	}
+	return a, nil
+}
+
 // parsePrefix6 wants exactly the 96 bits that an IPv4 address leaves free.
 func parsePrefix6(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
