@@ -149,6 +149,9 @@ func addForeignRules(h *netlab.Host) error {
 // it runs on, on trials where the other one, if it needs it, is up.
 func ends(firewalls ...string) map[string]func(t *testing.T) (*trial, *netlab.Host, []string) {
 	all := map[string]func(t *testing.T) (*trial, *netlab.Host, []string){}
+	if testing.Short() { // as with the race detector, which makes every start slow
+		firewalls = firewalls[:1]
+	}
 	for _, firewall := range firewalls {
 		prepare := func(t *testing.T) (*trial, string) {
 			tr := newTestTrial(t)
