@@ -14,5 +14,7 @@
 // What is programmed bears our mark in the kernel itself: routes and policy
 // rules carry our rtnetlink protocol number, packet filter rules live in a
 // table named after the interface. So [Sweep] finds what a crashed process
-// has left without any file, and never touches a thing of somebody else's.
+// has left without any file, and never touches a thing of somebody else's. What
+// cannot bear a mark keeps its former value in one: sysctls do below the state
+// directory, name servers where [dsvpn/netcfg/dns] says.
 package netcfg
