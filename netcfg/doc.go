@@ -15,5 +15,7 @@
 // rules carry our rtnetlink protocol number, packet filter rules live in a
 // table named after the interface or have such a name as their comment. So
 // [Sweep] finds what a crashed process has left without any file, and never
-// touches a thing of somebody else's.
+// touches a thing of somebody else's. What cannot bear a mark keeps its former
+// value in a file: sysctls below the state directory, name servers where
+// [dsvpn/netcfg/dns] says.
 package netcfg

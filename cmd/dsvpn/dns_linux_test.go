@@ -170,6 +170,30 @@ func TestDNS(t *testing.T) {
 	}
 }
 
+// When somebody, such as a DHCP client on another network, writes a resolv.conf
+// while the client is up, programs go on asking through the tunnel; what was
+// written is there in the end.
+func TestDNSFollowsNetwork(t *testing.T) {
+	t.Parallel()
+	tr, _, _ := namedTrial(t)
+	e := newEtc(t, "file")
+	startServer(t, tr)
+	wrapped := *tr
+	wrapped.exe = e.program(t, "dsvpn")
+	client := startClient(t, &wrapped, "--dns", tunnelNameServer)
+	conf := filepath.Join(e.dir, "resolv.conf")
+	check(t, os.WriteFile(conf, []byte("nameserver 192.0.2.99\n"), 0o644))
+	changed := e.state(t)[:1]
+	check(t, tr.client.AddAddr("uplink", netip.MustParsePrefix("198.51.100.22/24")))
+	eventually(t, "the client sets its name servers again", func() bool {
+		content, err := os.ReadFile(conf)
+		return err == nil && strings.Contains(string(content), "nameserver "+tunnelNameServer)
+	})
+	wantName(t, tr.client, e, "192.0.2.80")
+	check(t, client.stop(syscall.SIGTERM))
+	e.want(t, "in the end", changed)
+}
+
 // wantName fails the test unless a program on the host learns this address.
 func wantName(t *testing.T, h *netlab.Host, e etc, want string) {
 	t.Helper()
@@ -181,8 +205,8 @@ func wantName(t *testing.T, h *netlab.Host, e etc, want string) {
 
 // A signal at any step leaves /etc as it was; after a kill a cleanup does.
 func TestDNSSignalAtEveryStep(t *testing.T) {
-	for _, kind := range []string{"file", "mount"} {
-		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+	for kind, signals := range map[string][]syscall.Signal{"file": {syscall.SIGTERM, syscall.SIGKILL}, "mount": {syscall.SIGKILL}} {
+		for _, signal := range signals {
 			t.Run(fmt.Sprintf("%s/%v", kind, signal), func(t *testing.T) {
 				t.Parallel()
 				tr, _, _ := namedTrial(t)

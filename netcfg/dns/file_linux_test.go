@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -20,17 +19,6 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// privateMounts gives the test's goroutine mounts of its own. They are gone
-// with its thread, which ends with the goroutine.
-func privateMounts(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread() // for ever
-	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
-		netlabtest.Skip(t, "new mount namespace: "+err.Error())
-	}
-	must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 }
 
 var (
@@ -54,7 +42,7 @@ var kinds = map[string]func(t *testing.T, path string){
 	"link to nowhere": func(t *testing.T, path string) { must(t, os.Symlink("../nowhere/target", path)) },
 	"nothing":         func(*testing.T, string) {},
 	"mount": func(t *testing.T, path string) {
-		privateMounts(t)
+		netlabtest.Mounts(t)
 		source := filepath.Join(t.TempDir(), "source")
 		must(t, os.WriteFile(source, []byte(theirs), 0o640))
 		must(t, os.WriteFile(path, nil, 0o644))
@@ -255,7 +243,7 @@ func TestInUse(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
-	privateMounts(t)
+	netlabtest.Mounts(t)
 	dir := t.TempDir()
 	f := file{filepath.Join(dir, "resolv.conf")}
 	must(t, os.WriteFile(f.path, []byte(theirs), 0o644))
