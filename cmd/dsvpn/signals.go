@@ -15,7 +15,8 @@ func (e *signalError) Error() string { return "stopped by " + e.String() }
 
 // withSignals returns a context that ends with the first signal to stop. The
 // signals after it change nothing, so that nobody's impatience leaves the
-// host half put back. The second result gives the signals back.
+// host half put back. The second result ends the watch; signals stay caught,
+// so that one that comes while the process ends does not kill it.
 func withSignals(parent context.Context, log *slog.Logger) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	stopping := make(chan os.Signal, 1)
@@ -46,8 +47,6 @@ func withSignals(parent context.Context, log *slog.Logger) (context.Context, fun
 		}
 	}()
 	return ctx, func() {
-		signal.Stop(stopping)
-		signal.Stop(unread)
 		close(done)
 		cancel(nil)
 	}
