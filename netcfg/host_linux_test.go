@@ -180,6 +180,7 @@ func ways(t *testing.T) map[string]Config {
 	for _, kind := range []FirewallKind{iptablesNFT, iptablesLegacy} {
 		all["client-"+string(kind)] = config(Client, stored, with(kind))
 		all["client-off6-"+string(kind)] = config(Client, stored, with(kind), off6)
+		all["client-guarded-"+string(kind)] = config(Client, stored, with(kind), killSwitch, func(c *Config) { c.KeepInbound = true })
 		all["server-"+string(kind)] = config(Server, stored, with(kind))
 		all["server-tunnel6-"+string(kind)] = config(Server, stored, with(kind), tunnel6)
 		all["server-off6-"+string(kind)] = config(Server, stored, with(kind), off6)

@@ -250,9 +250,6 @@ func (p *Plan) firewall(cfg Config, facts Facts, policy firewall.Policy) error {
 	if err != nil {
 		return err
 	}
-	if policy.KillSwitch != nil && chosen.Kind != FirewallNFT {
-		return fmt.Errorf("--kill-switch needs nftables, and %s is chosen (%s)", chosen.Kind, why)
-	}
 	p.note("firewall: %s (%s)", chosen.Kind, why)
 	if chosen.Unreached != nil {
 		p.warn("another firewall may drop what clients send and get: %v", chosen.Unreached)

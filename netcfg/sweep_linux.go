@@ -115,13 +115,22 @@ func leftRules(owned string) (left []leftover, err error) {
 	return left, nil
 }
 
-// installs reports whether the plan programs a kind of firewall. It does so in
-// place of what is there, in one step. Without anything there for a moment, the
-// kernel would lose track of the connections that are masqueraded.
+// installs reports whether the plan programs a kind of firewall in place of what
+// there is, without a moment of nothing: the kernel would lose track of the
+// connections that are masqueraded, and a kill switch would be off. Each kind
+// does that for what it has made itself; and a policy that is in force already
+// is not made again, although another kind may list its rules as well.
 func (p Plan) installs(kind FirewallKind) bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool {
 		i, ok := s.Action.(InstallFirewall)
-		return ok && i.Kind == kind
+		if !ok {
+			return false
+		}
+		if i.Kind == kind {
+			return true
+		}
+		intact, err := firewalls[i.Kind].Intact(i.Policy)
+		return intact && err == nil
 	})
 }
 

@@ -55,8 +55,16 @@ func wantNoLeak(t *testing.T, packets []packet) {
 // before the first session nor between two, not when somebody removes the
 // routes, and not when the program is killed.
 func TestKillSwitch(t *testing.T) {
-	t.Parallel()
-	netlabtest.Need(t, "sh", "ip")
+	netlabtest.Need(t, "sh", "ip", "iptables", "ip6tables")
+	for _, firewall := range []string{"nft", "iptables"} {
+		t.Run(firewall, func(t *testing.T) {
+			t.Parallel()
+			testKillSwitch(t, "--firewall="+firewall)
+		})
+	}
+}
+
+func testKillSwitch(t *testing.T, firewall string) {
 	tr := newTestTrial(t)
 	wantHostsUnchanged(t, tr)
 	removeRules := func() {
@@ -65,7 +73,7 @@ func TestKillSwitch(t *testing.T) {
 	}
 	start := func(until string) *process {
 		t.Helper()
-		p, err := tr.start(tr.client, until, "client", tr.key(), serverIP, "--kill-switch")
+		p, err := tr.start(tr.client, until, "client", tr.key(), serverIP, "--kill-switch", firewall)
 		check(t, err)
 		return p
 	}
@@ -107,15 +115,24 @@ func TestKillSwitch(t *testing.T) {
 
 // What the operator allows stays reachable past the tunnel.
 func TestKillSwitchAllows(t *testing.T) {
-	t.Parallel()
+	netlabtest.Need(t, "iptables", "ip6tables")
+	for _, firewall := range []string{"nft", "iptables"} {
+		t.Run(firewall, func(t *testing.T) {
+			t.Parallel()
+			testKillSwitchAllows(t, "--firewall="+firewall)
+		})
+	}
+}
+
+func testKillSwitchAllows(t *testing.T, firewall string) {
 	tr := newTestTrial(t)
 	wantHostsUnchanged(t, tr)
 	startServer(t, tr)
 	serveCaller(t, tr, tr.server, "")
-	client := startClient(t, tr, "--kill-switch")
+	client := startClient(t, tr, "--kill-switch", firewall)
 	wantNoAnswer(t, tr.client, serverIP) // although it is next door
 	check(t, client.stop(syscall.SIGTERM))
-	startClient(t, tr, "--kill-switch", "--allow=198.51.100.0/24,2001:db8:1::/64")
+	startClient(t, tr, firewall, "--kill-switch", "--allow=198.51.100.0/24,2001:db8:1::/64")
 	wantCaller(t, tr.client, serverIP, clientIP)
 	wantCaller(t, tr.client, "2001:db8:1::1", "2001:db8:1::2")
 	wantNoAnswer(t, tr.client, internetIP6)

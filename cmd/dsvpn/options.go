@@ -277,8 +277,8 @@ func (o options) fit() error {
 	switch {
 	case o.Net.KillSwitch && o.Net.KeepInbound:
 		return errors.New("--keep-inbound lets answers out past the tunnel, which --kill-switch forbids: choose one")
-	case o.Net.KillSwitch && (o.Net.Firewall == netcfg.FirewallNone || o.Net.Firewall == netcfg.FirewallIPTables):
-		return fmt.Errorf("--kill-switch needs nftables: --firewall is %s", o.Net.Firewall)
+	case o.Net.KillSwitch && o.Net.Firewall == netcfg.FirewallNone:
+		return errors.New("--kill-switch is firewall rules, and cannot go with --firewall none")
 	case o.Net.KillSwitch && o.Net.PointToPoint:
 		return errors.New("--kill-switch is of no use with --point-to-point, which sends nothing into the tunnel")
 	case len(o.Net.Allowed) > 0 && !o.Net.KillSwitch:

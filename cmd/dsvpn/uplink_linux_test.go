@@ -55,39 +55,45 @@ func TestServerFollowsItsUplink(t *testing.T) {
 // Both ends work with every kind of reverse-path filtering, and leave it as it
 // is.
 func TestReversePathFilter(t *testing.T) {
-	for _, where := range []string{"all", "uplink"} {
-		for _, mode := range []string{"0", "1", "2"} {
-			t.Run(where+"="+mode, func(t *testing.T) {
-				t.Parallel()
-				tr := newTestTrial(t)
-				// From behind a router, where no route of the client's own
-				// leads to the server, as in real life.
-				const far = "192.0.2.53"
-				check(t, tr.server.AddAddr("lo", netip.MustParsePrefix(far+"/32")))
-				serveCaller(t, tr, tr.internet, "")
-				for _, h := range []*netlab.Host{tr.client, tr.server} {
-					check(t, h.SetSysctl("net.ipv4.conf."+where+".rp_filter", mode))
+	netlabtest.Need(t, "iptables", "ip6tables")
+	for _, tt := range [][3]string{
+		{"all", "0", "nft"}, {"all", "1", "nft"}, {"all", "2", "nft"},
+		{"uplink", "0", "nft"}, {"uplink", "1", "nft"}, {"uplink", "2", "nft"},
+		{"all", "1", "iptables"}, {"uplink", "1", "iptables"},
+	} {
+		where, mode, firewall := tt[0], tt[1], "--firewall="+tt[2]
+		t.Run(where+"="+mode+firewall, func(t *testing.T) {
+			t.Parallel()
+			tr := newTestTrial(t)
+			// From behind a router, where no route of the client's own
+			// leads to the server, as in real life.
+			const far = "192.0.2.53"
+			check(t, tr.server.AddAddr("lo", netip.MustParsePrefix(far+"/32")))
+			serveCaller(t, tr, tr.internet, "")
+			for _, h := range []*netlab.Host{tr.client, tr.server} {
+				check(t, h.SetSysctl("net.ipv4.conf."+where+".rp_filter", mode))
+			}
+			wantHostsUnchanged(t, tr)
+			startServer(t, tr, firewall)
+			p, err := tr.start(tr.client, "Connected", "client", tr.key(), far, firewall)
+			stopAtEnd(t, p, err)
+			wantCaller(t, tr.client, internetIP, serverUplinkIP)
+			for _, h := range []*netlab.Host{tr.client, tr.server} {
+				if got, err := h.Sysctl("net.ipv4.conf." + where + ".rp_filter"); err != nil || got != mode {
+					t.Errorf("rp_filter of the %s is %s now, error %v", h.Name(), got, err)
 				}
-				wantHostsUnchanged(t, tr)
-				startServer(t, tr)
-				p, err := tr.start(tr.client, "Connected", "client", tr.key(), far)
-				stopAtEnd(t, p, err)
-				wantCaller(t, tr.client, internetIP, serverUplinkIP)
-				for _, h := range []*netlab.Host{tr.client, tr.server} {
-					if got, err := h.Sysctl("net.ipv4.conf." + where + ".rp_filter"); err != nil || got != mode {
-						t.Errorf("rp_filter of the %s is %s now, error %v", h.Name(), got, err)
-					}
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
 // Somebody who connects to a client host from outside gets answers with
 // --keep-inbound and, as the warning says, none without.
 func TestKeepInbound(t *testing.T) {
-	for _, rpFilter := range []string{"0", "1"} {
-		t.Run("rp_filter="+rpFilter, func(t *testing.T) {
+	netlabtest.Need(t, "iptables", "ip6tables")
+	for _, tt := range [][2]string{{"0", "nft"}, {"1", "nft"}, {"0", "iptables"}, {"1", "iptables"}} {
+		rpFilter, firewall := tt[0], "--firewall="+tt[1]
+		t.Run("rp_filter="+rpFilter+firewall, func(t *testing.T) {
 			tr := newTestTrial(t)
 			check(t, tr.client.SetSysctl("net.ipv4.conf.all.rp_filter", rpFilter))
 			check(t, tr.internet.AddRoute(netip.MustParsePrefix("198.51.100.0/24"), netip.MustParseAddr(serverUplinkIP)))
@@ -95,14 +101,14 @@ func TestKeepInbound(t *testing.T) {
 			startServer(t, tr)
 
 			t.Setenv("SSH_CONNECTION", internetIP+" 40000 "+clientIP+" 22")
-			without := startClient(t, tr)
+			without := startClient(t, tr, firewall)
 			wantNoAnswer(t, tr.internet, clientIP)
 			if !without.log.contains("--keep-inbound") {
 				t.Errorf("no warning of the lost connection:\n%s", without.log.String())
 			}
 			check(t, without.stop(syscall.SIGTERM))
 
-			with := startClient(t, tr, "--keep-inbound")
+			with := startClient(t, tr, firewall, "--keep-inbound")
 			wantCaller(t, tr.internet, clientIP, internetIP)
 			if with.log.contains("will hang") {
 				t.Errorf("a warning although the connection stays:\n%s", with.log.String())

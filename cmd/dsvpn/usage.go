@@ -103,8 +103,7 @@ Flags for the client, which a server ignores:
     --reconnect-limit COUNT   give up after so many failed attempts in a row
                               (0: never)
     --kill-switch             let nothing leave the host but through the tunnel,
-                              whatever the routes say, and through a kill (needs
-                              nftables)
+                              whatever the routes say, and through a kill
     --allow PREFIX,...        networks that the kill switch leaves reachable
     --keep-closed             when the client ends, let nothing out past the
                               tunnel, until the next start or dsvpn cleanup

@@ -122,6 +122,9 @@ func (p pair) neighbours() (nft.Guests, legacy) {
 
 // check finds what iptables cannot do for a policy.
 func (p pair) check(policy firewall.Policy) error {
+	if p.v6 == nil && policy.KillSwitch != nil && kernelHasIPv6() {
+		return fmt.Errorf("IPv6 cannot be kept in, as --kill-switch asks: %w", p.no6)
+	}
 	names := []string{policy.Interface}
 	if f := policy.Forward; f != nil {
 		names = append(names, f.Uplink)
@@ -140,7 +143,14 @@ func (p pair) check(policy firewall.Policy) error {
 	return nil
 }
 
-// Install programs a policy, in place of an older one for its interface.
+func kernelHasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+// Install programs a policy, in place of an older one for its interface. One
+// that is there already, from a former life, stays: replacing it would leave a
+// moment without any.
 func (fw *Firewall) Install(policy firewall.Policy) error {
 	p, err := fw.choose()
 	if err != nil {
@@ -148,6 +158,9 @@ func (fw *Firewall) Install(policy firewall.Policy) error {
 	}
 	if err := p.check(policy); err != nil {
 		return err
+	}
+	if intact, err := fw.Intact(policy); intact && err == nil {
+		return nil
 	}
 	if err := fw.Remove(policy.Interface); err != nil {
 		return err

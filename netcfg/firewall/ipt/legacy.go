@@ -32,7 +32,8 @@ const dockerUser = "DOCKER-USER"
 
 // places are the chains that rules of ours may be in.
 var places = []struct{ table, chain string }{
-	{"raw", "PREROUTING"}, {"nat", "POSTROUTING"}, {"filter", "FORWARD"}, {"filter", dockerUser},
+	{"raw", "PREROUTING"}, {"mangle", "PREROUTING"}, {"mangle", "OUTPUT"}, {"nat", "POSTROUTING"},
+	{"filter", "OUTPUT"}, {"filter", "FORWARD"}, {"filter", dockerUser},
 }
 
 // tables are those that exist for a family, in the network namespace of the

@@ -29,6 +29,7 @@ func (r rule) words(mark string) []string {
 // stand at the top of their chains: ours drop before ours accept.
 func rules(p firewall.Policy, f family) []rule {
 	all := append(prerouting(p, f), bypass(p.Interface, p.Bypass)...)
+	all = append(all, killSwitch(p.Interface, p.KillSwitch, f)...)
 	if p.Forward == nil || f == ipv6 && !p.Forward.Source6.IsValid() {
 		return all
 	}
@@ -107,6 +108,41 @@ func accepts(chain, iface, uplink string) []rule {
 		{"filter", chain, []string{"-i", iface, "-o", uplink}, []string{"ACCEPT"}},
 		{"filter", chain, []string{"-i", uplink, "-o", iface}, []string{"ACCEPT"}},
 	}
+}
+
+// neighbourhood is where neighbour discovery (RFC 4861) sends its packets.
+var neighbourhood = []string{"fe80::/10", "ff02::/16"}
+
+// killSwitch lets nothing leave the host but through the tunnel. What goes into
+// the tunnel, or to the host itself, or is the tunnel's own, passes by the rule
+// that refuses, on to those of others.
+func killSwitch(iface string, k *firewall.KillSwitch, f family) (all []rule) {
+	if k == nil {
+		return nil
+	}
+	reject := []string{"REJECT", "--reject-with", "icmp-admin-prohibited"}
+	dhcp := []string{"-p", "udp", "--sport", "68", "--dport", "67"}
+	if f == ipv6 {
+		reject[2] = "icmp6-adm-prohibited"
+		dhcp = []string{"-p", "udp", "--sport", "546", "--dport", "547"}
+	}
+	for _, chain := range []string{"OUTPUT", "FORWARD"} {
+		for _, p := range k.Allowed {
+			if familyOf(p.Addr()) == f {
+				all = append(all, rule{"filter", chain, []string{"-d", p.String()}, []string{"ACCEPT"}})
+			}
+		}
+	}
+	all = append(all, rule{"filter", "OUTPUT", dhcp, []string{"ACCEPT"}})
+	if f == ipv6 {
+		for _, p := range neighbourhood {
+			all = append(all, rule{"filter", "OUTPUT", []string{"-p", "ipv6-icmp", "-d", p}, []string{"ACCEPT"}})
+		}
+	}
+	return append(all,
+		rule{"filter", "OUTPUT", []string{"!", "-o", iface, "-m", "mark", "!", "--mark", fmt.Sprintf("%#x", k.Mark),
+			"-m", "addrtype", "!", "--dst-type", "LOCAL"}, reject},
+		rule{"filter", "FORWARD", []string{"!", "-i", iface, "!", "-o", iface}, reject})
 }
 
 // probeRules are of every kind that policies have, and match nothing: there is

@@ -182,7 +182,7 @@ func (Guests) Script(p firewall.Policy, chains []firewall.Chain) string {
 func (rs *ruleset) rooms() (rooms []*nftables.Chain) {
 	for _, c := range rs.chains {
 		_, ok := name(c)
-		if ok && (c.Name == dockerUser || isHook(c, nftables.ChainHookPrerouting, nftables.ChainHookForward, nftables.ChainHookPostrouting)) {
+		if ok && (c.Name == dockerUser || isHook(c, nftables.ChainHookPrerouting, nftables.ChainHookForward, nftables.ChainHookOutput, nftables.ChainHookPostrouting)) {
 			rooms = append(rooms, c)
 		}
 	}

@@ -4,6 +4,7 @@ package nft
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -35,7 +36,7 @@ func removeIdle(tables []*nftables.Table) error {
 // idle reports whether a table has no rules and its chains let everything
 // pass, as iptables makes them.
 func (rs *ruleset) idle(t *nftables.Table) (chains []*nftables.Chain, idle bool, err error) {
-	if t.Family == nftables.TableFamilyINet || t.Name != "raw" && t.Name != "filter" && t.Name != "nat" {
+	if t.Family == nftables.TableFamilyINet || !slices.Contains([]string{"raw", "mangle", "filter", "nat"}, t.Name) {
 		return nil, false, nil // not of iptables
 	}
 	for _, c := range rs.chains {
