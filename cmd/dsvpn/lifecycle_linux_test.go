@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -237,6 +238,11 @@ func TestKillAtEveryStepThenCleanup(t *testing.T) {
 			before := state(t, host)
 			for line := 1; ; line++ {
 				reached, log, _ := tr.run(host, line, syscall.SIGKILL, args...)
+				// From the rule that takes everything until that is undone.
+				const rule = `one step="ip rule add not fwmark`
+				if strings.Contains(log, " d"+rule) && !strings.Contains(log, " und"+rule) {
+					wantClosed(t, tr, internetIP)
+				}
 				check(t, runOn(host, tr.exe, "cleanup"))
 				wantState(t, fmt.Sprintf("kill at line %d and cleanup", line), host, before)
 				if t.Failed() {
@@ -299,19 +305,26 @@ func TestKilledClientLeaksNothing(t *testing.T) {
 	client, err := tr.startClient()
 	check(t, err)
 	check(t, client.stop(syscall.SIGKILL))
-	for _, address := range []string{internetIP + ":9", serverUplinkIP + ":443", "[" + internetIP6 + "]:9"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		_, err := tr.client.Dial(ctx, "tcp", address)
-		cancel()
-		if !errors.Is(err, syscall.EHOSTUNREACH) {
-			t.Errorf("connect to %s after the client was killed: %v, want it refused: %v", address, err, syscall.EHOSTUNREACH)
-		}
-	}
+	wantClosed(t, tr, internetIP, serverUplinkIP, internetIP6)
 	out, err := tr.client.CombinedOutput(exec.Command(tr.exe, "cleanup"))
 	if err != nil || !strings.Contains(string(out), "42069") {
 		t.Errorf("cleanup: %v, and it does not say what it removed:\n%s", err, out)
 	}
 	wantState(t, "kill and cleanup", tr.client, before)
+}
+
+// wantClosed fails the test unless the client's host refuses at once to connect
+// to these addresses.
+func wantClosed(t *testing.T, tr *trial, addresses ...string) {
+	t.Helper()
+	for _, address := range addresses {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := tr.client.Dial(ctx, "tcp", net.JoinHostPort(address, "9"))
+		cancel()
+		if !errors.Is(err, syscall.EHOSTUNREACH) {
+			t.Errorf("connect to %s after the client was killed: %v, want it refused: %v", address, err, syscall.EHOSTUNREACH)
+		}
+	}
 }
 
 // A client that has been up once and then dies again and again, at whatever
