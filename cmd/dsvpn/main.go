@@ -13,6 +13,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+
+	"dsvpn/netcfg"
 )
 
 // Exit codes. That of wrong usage is the one of the C program.
@@ -72,8 +74,9 @@ func (p *program) run(ctx context.Context, args []string) int {
 func (p *program) report(cmd command, err error) int {
 	var wrong *usageError
 	var stop *signalError
+	var undo *netcfg.UndoError
 	switch {
-	case err == nil, errors.As(err, &stop):
+	case err == nil, errors.As(err, &stop) && !errors.As(err, &undo):
 		return exitOK
 	case errors.Is(err, errHelp):
 		if err = p.print(cmd.usage); err == nil {

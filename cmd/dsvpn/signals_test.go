@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"dsvpn/netcfg"
 )
 
 // tell is a log handler that hands each message to a test.
@@ -56,6 +58,16 @@ func TestSignals(t *testing.T) {
 	p := &program{stdout: &out, stderr: &out}
 	if code := p.report(command{}, context.Cause(ctx)); code != exitOK || out.Len() > 0 {
 		t.Errorf("stopped by a signal: exit code %d, output %q", code, out.String())
+	}
+}
+
+// A stop by a signal that leaves the host changed is no success.
+func TestSignalAndUndoFails(t *testing.T) {
+	var out bytes.Buffer
+	p := &program{stdout: &out, stderr: &out}
+	err := errors.Join(&signalError{syscall.SIGTERM}, &netcfg.UndoError{Err: errors.New("operation not permitted")})
+	if code := p.report(command{}, err); code != exitError || !strings.Contains(out.String(), "could not be put back") {
+		t.Errorf("exit code %d, output %q", code, out.String())
 	}
 }
 
