@@ -40,7 +40,7 @@ type Applied struct {
 	facts  Facts           // that the plan was made from
 	tried  map[string]bool // the steps, as commands
 	done   []undo
-	mended map[string]bool // what Guard has put back once
+	mended map[string]bool // what Guard has found missing once
 }
 
 type undo struct {
@@ -100,9 +100,9 @@ func replaces(a, b Action) bool {
 	return ok1 && ok2 && x.Kind == y.Kind && x.Policy.Interface == y.Policy.Interface
 }
 
-// Undo takes back what was done and need not stay, last step first. It goes on past errors and
-// returns them as an [*UndoError]; a thing that is gone already is none. A second
-// call does nothing.
+// Undo takes back what was done and need not stay, last step first. It goes on
+// past errors and returns them as an [*UndoError]; a thing that is gone already
+// is none. A second call does nothing.
 //
 // It takes no context on purpose: whatever ended the run must not end this.
 func (a *Applied) Undo() error {

@@ -32,8 +32,8 @@ const (
 
 // Guard keeps the host as the plan wants it until ctx is done. What somebody
 // else takes away is put back; when default routes change, the plan is made
-// anew and the host follows it. After each change of the network, changed is
-// called.
+// anew and the host follows it. When the host's own ways to others have changed,
+// its default routes or addresses, changed is called.
 //
 // It must end before Undo is called.
 func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
@@ -46,6 +46,10 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 		last  time.Time // of a repair
 		round <-chan time.Time
 	)
+	known, err := waysOut(cfg.Interface)
+	if err != nil {
+		return err
+	}
 	if a.hasSilentParts() {
 		ticker := time.NewTicker(rounds)
 		defer ticker.Stop()
@@ -75,7 +79,11 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 		} else if time.Since(last) > peace {
 			pause = settle
 		}
-		changed()
+		// Most of what happens on a host is nothing to a connection.
+		if now, err := waysOut(cfg.Interface); err == nil && now != known {
+			known = now
+			changed()
+		}
 	}
 }
 
@@ -110,7 +118,8 @@ func (a *Applied) follow(cfg Config) {
 }
 
 // update turns the host from the plan that is applied to another: first comes
-// what is new, then goes what is no longer wanted.
+// what is new, then goes what is no longer wanted. If something new fails, all
+// that was there stays, and the next call tries again.
 func (a *Applied) update(plan Plan) error {
 	var errs []error
 	wanted := map[string]bool{}
@@ -121,8 +130,12 @@ func (a *Applied) update(plan Plan) error {
 		}
 		a.log.Info("the network has changed", "now", s.Op()+" "+s.Object())
 		if err := a.perform(s); err != nil && !s.Optional {
+			delete(a.tried, s.String())
 			errs = append(errs, &OpError{s.Op(), s.Object(), err})
 		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	a.tried = wanted
 	a.done = slices.DeleteFunc(a.done, func(u undo) bool {
@@ -137,8 +150,8 @@ func (a *Applied) update(plan Plan) error {
 	return errors.Join(errs...)
 }
 
-// mend puts back what is missing of what was done, and reports whether
-// anything was.
+// mend puts back what is missing of what was done, and reports whether anything
+// was, or could not be told. It says so once for each thing.
 func (a *Applied) mend() (any bool) {
 	for _, u := range a.done {
 		m, ok := u.action.(mender)
@@ -149,15 +162,19 @@ func (a *Applied) mend() (any bool) {
 		if gone(err) {
 			return any // the interface is: the device ends the run
 		}
-		any = any || missing
+		if !missing && err == nil {
+			continue
+		}
+		any = true
 		name := u.action.Op() + " " + u.action.Object()
 		switch {
+		case a.mended[name]:
 		case err != nil:
-			a.log.Warn("what somebody removed cannot be put back: "+name, "err", err)
-		case missing && !a.mended[name]:
-			a.mended[name] = true
+			a.log.Warn("what somebody removed cannot be put back (said once): "+name, "err", err)
+		default:
 			a.log.Warn("somebody removed it, it is put back (said once): " + name)
 		}
+		a.mended[name] = true
 	}
 	return any
 }

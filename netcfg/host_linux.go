@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 
 	"dsvpn/netcfg/dns"
@@ -94,6 +95,29 @@ func probeFirewalls(cfg Config) (facts []FirewallFact) {
 		}
 	}
 	return facts
+}
+
+// waysOut tells how the host reaches others: by its default routes and its
+// addresses, but for those of one interface, and those that only a link knows,
+// as each container's has. It is for comparison.
+func waysOut(except string) (string, error) {
+	uplinks, err := link.Uplinks()
+	if err != nil {
+		return "", err
+	}
+	interfaces, err := link.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	var addrs []netip.Prefix
+	for _, i := range interfaces {
+		for _, a := range i.Addrs {
+			if i.Name != except && !a.Addr().IsLinkLocalUnicast() {
+				addrs = append(addrs, a)
+			}
+		}
+	}
+	return fmt.Sprint(uplinks, addrs), nil
 }
 
 // strictUplinks finds the uplinks with strict reverse-path filtering. The

@@ -31,4 +31,6 @@ func Watch(context.Context) (<-chan struct{}, error) {
 	return nil, fmt.Errorf("watching the network with %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
+func waysOut(string) (string, error) { return "", errors.ErrUnsupported }
+
 func (f Facts) refresh(Config) (Facts, error) { return f, errors.ErrUnsupported }

@@ -61,8 +61,8 @@ func config(role Role, change ...func(*Config)) Config {
 func facts(change ...func(*Facts)) Facts {
 	f := Facts{
 		Interfaces: []link.Interface{
-			{Name: "lo", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
-			{Name: "eth0", Up: true, Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
+			{Name: "lo", Addrs: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
+			{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")}},
 		},
 		Uplinks: []link.Uplink{{Family: link.IPv4, Interface: "eth0", Gateway: netip.MustParseAddr("192.0.2.1")}},
 		HasIPv6: true, NewIPv6: true,

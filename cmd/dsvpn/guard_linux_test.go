@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -125,4 +127,33 @@ func processorTime(t *testing.T, p *process) time.Duration {
 		ticks += time.Duration(n)
 	}
 	return ticks * time.Second / 100
+}
+
+// A slow server is waited for: neither the guard's rounds nor what others do
+// to their own firewall make the client give up an attempt to connect.
+func TestSlowServerIsWaitedFor(t *testing.T) {
+	netlabtest.Need(t, "nft", "iptables", "ip6tables")
+	for _, firewall := range []string{"nft", "iptables"} {
+		t.Run(firewall, func(t *testing.T) {
+			t.Parallel()
+			tr := newTestTrial(t)
+			attempts := make(chan struct{}, 100)
+			check(t, tr.serve(tr.server, ":443", func(c net.Conn) error {
+				attempts <- struct{}{}
+				_, err := io.Copy(io.Discard, c) // never answers, until the client gives up
+				return err
+			}))
+			client, err := tr.start(tr.client, "Interface: [", "client", tr.key(), serverIP, "--firewall="+firewall)
+			stopAtEnd(t, client, err)
+			<-attempts
+			for range 5 {
+				check(t, runOn(tr.client, "nft", "add table ip others; delete table ip others"))
+				select {
+				case <-attempts:
+					t.Fatalf("the client has given up an attempt:\n%s", client.log.String())
+				case <-time.After(700 * time.Millisecond): // more than a round of the guard
+				}
+			}
+		})
+	}
 }

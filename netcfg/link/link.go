@@ -160,7 +160,6 @@ type Bypass struct {
 // Interface is a network interface and its addresses.
 type Interface struct {
 	Name  string
-	Up    bool
 	Addrs []netip.Prefix
 }
 

@@ -300,7 +300,7 @@ func Interfaces() ([]Interface, error) {
 	}
 	list := make([]Interface, 0, len(links))
 	for _, l := range links {
-		i := Interface{Name: l.Attrs().Name, Up: l.Attrs().Flags&net.FlagUp != 0}
+		i := Interface{Name: l.Attrs().Name}
 		for _, a := range addrs {
 			if a.LinkIndex != l.Attrs().Index {
 				continue
