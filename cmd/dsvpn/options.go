@@ -210,7 +210,7 @@ func (o *options) takeKey(env environment) error {
 	case !isGiven(text):
 		return nil
 	case o.KeyFile != "":
-		return fmt.Errorf("%s has a key, and KEY or DSVPN_KEY_FILE names the file %s: give one of them", keyVariable, o.KeyFile)
+		return fmt.Errorf("%s has a key, and KEY or DSVPN_KEY_FILE names the file %q: give one of them", keyVariable, o.KeyFile)
 	}
 	key, err := session.ParseKey(text)
 	if err != nil {
