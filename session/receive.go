@@ -27,15 +27,16 @@ type inbox struct {
 	guarded    bool  // a read deadline is set
 	err        error // ends the session once all before it is delivered
 
-	last time.Time     // the last bytes came
-	gap  time.Duration // of silence before them
-	// beat is how often the peer sends a heartbeat while it has nothing to
-	// say; 0 is a peer that is not known to send any.
-	beat time.Duration
+	// What is known of the peer's heartbeats: how many there were, when the
+	// last one came, and how long that and the one before it took. What the
+	// first took is not known: the longest.
+	known    int
+	lastBeat time.Time
+	beats    [2]time.Duration
 }
 
-func newInbox(o opener, now time.Time) inbox {
-	return inbox{opener: o, buf: make([]byte, inBufferSize), packets: make([][]byte, 0, maxReceive), last: now}
+func newInbox(o opener) inbox {
+	return inbox{opener: o, buf: make([]byte, inBufferSize), packets: make([][]byte, 0, maxReceive)}
 }
 
 // Receive waits until at least one frame is there, and returns the packets of
@@ -98,7 +99,7 @@ func (c *Conn) wanted(packet []byte) bool {
 	const shortest4, shortest6 = 20, 40 // the fixed headers of IPv4 and IPv6
 	if len(packet) == 0 {
 		c.stats.heartbeats.Add(1)
-		c.in.beats()
+		c.in.heartbeat(time.Now())
 		return false
 	}
 	version := packet[0] >> 4
@@ -115,26 +116,24 @@ func (c *Conn) wanted(packet []byte) bool {
 	return false
 }
 
-// beats takes note of a heartbeat. Ours come at least every longestHeartbeat.
-// One after a silence tells how often this peer really sends them; one that
-// comes with the last packets, or right after the handshake, does not.
-func (in *inbox) beats() {
-	const shortest = 100 * time.Millisecond
-	if in.beat == 0 {
-		in.beat = longestHeartbeat
+// heartbeat takes note of a heartbeat.
+func (in *inbox) heartbeat(now time.Time) {
+	took := min(now.Sub(in.lastBeat), longestHeartbeat) // also the first time
+	in.lastBeat = now
+	if in.known++; in.known <= 2 {
+		in.beats[1] = took
 	}
-	if in.gap >= shortest {
-		in.beat = min(in.gap, longestHeartbeat)
-	}
+	in.beats[0], in.beats[1] = in.beats[1], took
 }
 
-// patience is how long the peer may stay silent; 0 is for ever. One heartbeat
-// may be late, by as much as the time between two.
+// patience is how long the peer may stay silent; 0 is for ever. Its next
+// heartbeat may be late by as much as the time between two.
 func (c *Conn) patience(partial bool) time.Duration {
 	in := &c.in
 	switch {
-	case in.beat > 0:
-		return max(c.times.timeout, 2*in.beat)
+	case in.known > 0:
+		// The longer of two, since one that is late makes the next seem early.
+		return max(c.times.timeout, 2*max(in.beats[0], in.beats[1]))
 	case partial:
 		return c.times.timeout
 	}
@@ -162,8 +161,6 @@ func (c *Conn) fill() error {
 	n, err := c.conn.Read(in.buf[in.end:])
 	in.end += n
 	if n > 0 {
-		now := time.Now()
-		in.gap, in.last = now.Sub(in.last), now
 		return nil // an error comes again
 	}
 	switch {

@@ -4,17 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 )
 
 // outbox is the sending half of a session.
 type outbox struct {
-	sync.Mutex // held for a whole batch
+	mutex // held for a whole batch
 	sealer
-	buf  []byte    // frames that wait for their write
-	rest []byte    // the end of buf that the peer has not taken
-	last time.Time // when the last write was done
+	buf      []byte    // frames that wait for their write
+	rest     []byte    // the end of buf that the peer has not taken
+	lastBeat time.Time // when the last heartbeat was sent
 
 	// A peer that takes nothing for a while makes the session late: what it
 	// has not taken of buf stays for it, and what comes is dropped.
@@ -24,7 +23,23 @@ type outbox struct {
 }
 
 func newOutbox(s sealer, now time.Time) outbox {
-	return outbox{sealer: s, buf: make([]byte, 0, outBufferSize), last: now, progress: now}
+	return outbox{mutex: make(mutex, 1), sealer: s, buf: make([]byte, 0, outBufferSize), lastBeat: now, progress: now}
+}
+
+// mutex is a lock that may be held for seconds, while a peer takes nothing. It
+// is a channel since the virtual time of tests stands still for a [sync.Mutex].
+type mutex chan struct{}
+
+func (m mutex) Lock()   { m <- struct{}{} }
+func (m mutex) Unlock() { <-m }
+
+func (m mutex) TryLock() bool {
+	select {
+	case m <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // Send sends one frame for each packet, all of them with one write, or with a
@@ -101,7 +116,7 @@ func (c *Conn) flush(within time.Duration) error {
 		case err != nil:
 			return err
 		}
-		out.last, out.progress = now, now
+		out.progress = now
 	}
 	out.late = false
 	c.lateSince.Store(0)
