@@ -212,7 +212,7 @@ func (c *Client) NetworkChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.conn != nil:
+	case c.conn != nil && c.conn.Err() == nil:
 		if c.moved(c.conn.LocalAddr(), c.conn.RemoteAddr()) {
 			c.conn.Close(errPathChanged)
 		}
