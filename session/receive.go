@@ -26,10 +26,16 @@ type inbox struct {
 	packets    [][]byte
 	guarded    bool  // a read deadline is set
 	err        error // ends the session once all before it is delivered
+
+	last time.Time     // the last bytes came
+	gap  time.Duration // of silence before them
+	// beat is how often the peer sends a heartbeat while it has nothing to
+	// say; 0 is a peer that is not known to send any.
+	beat time.Duration
 }
 
-func newInbox(o opener) inbox {
-	return inbox{opener: o, buf: make([]byte, inBufferSize), packets: make([][]byte, 0, maxReceive)}
+func newInbox(o opener, now time.Time) inbox {
+	return inbox{opener: o, buf: make([]byte, inBufferSize), packets: make([][]byte, 0, maxReceive), last: now}
 }
 
 // Receive waits until at least one frame is there, and returns the packets of
@@ -37,8 +43,9 @@ func newInbox(o opener) inbox {
 // device may have. The packets stay valid until the next call. Packets in
 // front of an error are returned first, the error by the next call.
 //
-// There is no limit to the silence between two frames, since a peer may have
-// nothing to say; but a frame that has begun must go on within 20 s.
+// A peer that sends heartbeats must be heard within the time-out, and a frame
+// that has begun must go on. The silence of other peers has no limit: they may
+// have nothing to say.
 func (c *Conn) Receive() (packets [][]byte, err error) {
 	in := &c.in
 	in.packets = in.packets[:0]
@@ -91,6 +98,7 @@ func (c *Conn) wanted(packet []byte) bool {
 	const shortest4, shortest6 = 20, 40 // the fixed headers of IPv4 and IPv6
 	if len(packet) == 0 {
 		c.stats.heartbeats.Add(1)
+		c.in.beats()
 		return false
 	}
 	version := packet[0] >> 4
@@ -107,34 +115,64 @@ func (c *Conn) wanted(packet []byte) bool {
 	return false
 }
 
+// beats takes note of a heartbeat. Ours come at least every longestHeartbeat.
+// One after a silence tells how often this peer really sends them; one that
+// comes with the last packets, or right after the handshake, does not.
+func (in *inbox) beats() {
+	const shortest = 100 * time.Millisecond
+	if in.beat == 0 {
+		in.beat = longestHeartbeat
+	}
+	if in.gap >= shortest {
+		in.beat = min(in.gap, longestHeartbeat)
+	}
+}
+
+// patience is how long the peer may stay silent; 0 is for ever. One heartbeat
+// may be late, by as much as the time between two.
+func (c *Conn) patience(partial bool) time.Duration {
+	in := &c.in
+	switch {
+	case in.beat > 0:
+		return max(c.times.timeout, 2*in.beat)
+	case partial:
+		return c.times.timeout
+	}
+	return 0
+}
+
 // fill reads from the peer. Afterwards there is more than before, or an
 // error.
 func (c *Conn) fill() error {
 	in := &c.in
 	in.makeRoom()
 	partial := in.start < in.end
-	if partial || in.guarded {
+	patience := c.patience(partial)
+	if patience > 0 || in.guarded {
 		var deadline time.Time
-		if partial {
-			deadline = time.Now().Add(stallTimeout)
+		if patience > 0 {
+			deadline = time.Now().Add(patience)
 		}
 		if err := c.conn.SetReadDeadline(deadline); err != nil {
 			return err
 		}
-		in.guarded = partial
+		in.guarded = patience > 0
 	}
 
 	n, err := c.conn.Read(in.buf[in.end:])
 	in.end += n
-	switch {
-	case n > 0:
+	if n > 0 {
+		now := time.Now()
+		in.gap, in.last = now.Sub(in.last), now
 		return nil // an error comes again
+	}
+	switch {
 	case err == io.EOF && partial:
 		return fmt.Errorf("%w within a frame", errPeerClosed)
 	case err == io.EOF:
 		return errPeerClosed
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("frame not finished within %v: %w", stallTimeout, err)
+		return fmt.Errorf("%w for %v", errPeerSilent, patience)
 	}
 	return err
 }

@@ -133,7 +133,7 @@ func (t *tunnel) tune(conn net.Conn) {
 	if !ok {
 		return
 	}
-	if err := tuneTCP(tcp); err != nil {
+	if err := tuneTCP(tcp, timingOf(t.cfg.Timeout)); err != nil {
 		t.cfg.Logger.Warn("socket options refused", "remote", conn.RemoteAddr(), "err", err)
 	}
 	if t.cfg.Congestion == "" {
