@@ -170,18 +170,25 @@ func (l listener) WithGroup(string) slog.Handler            { return l }
 
 func (l listener) WithAttrs(attrs []slog.Attr) slog.Handler {
 	for _, a := range attrs {
-		if a.Key == "remote" {
-			l.remote = a.Value.String()
-		}
+		l.note(a)
 	}
 	return l
 }
 
 func (l listener) Handle(_ context.Context, r slog.Record) error {
 	if isOutcome(r.Message) {
+		r.Attrs(l.note)
 		l.journal.record(event{l.remote, r.Message, cause(r)})
 	}
 	return nil
+}
+
+// note takes the remote address from an attribute.
+func (l *listener) note(a slog.Attr) bool {
+	if a.Key == "remote" {
+		l.remote = a.Value.String()
+	}
+	return true
 }
 
 // nothingLeft returns a function that reports goroutines and descriptors that
