@@ -35,14 +35,15 @@ func newFlow(run uint64, name string, from, to *tuntest.Device) *flow {
 // packet makes the packet of a number: what begins like IPv4, whose it is, and
 // bytes that no other packet has. So who knows the number knows all of it.
 func (f *flow) packet(number uint64) []byte {
-	const smallest, common = 20, 1400
+	const smallest, common, largest = 20, 1400, testMTU
 	key := [32]byte{0: f.name[0]}
 	binary.LittleEndian.PutUint64(key[8:], f.run)
 	binary.LittleEndian.PutUint64(key[16:], number)
 	source := rand.NewChaCha8(key)
 
 	random := rand.New(source)
-	p := make([]byte, smallest+random.IntN([]int{80, common, common, testMTU - smallest + 1}[random.IntN(4)]))
+	p := make([]byte, random.IntN([]int{100, 100, 100, common, common, common, largest}[random.IntN(7)])+smallest)
+	p = p[:min(len(p), largest)]
 	source.Read(p)
 	p[0] = 0x45
 	binary.LittleEndian.PutUint64(p[1:], f.run)
@@ -63,7 +64,7 @@ func (f *flow) send(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-			f.inject(1 + random.IntN(16))
+			f.inject(1 + random.IntN(6))
 		case <-ctx.Done():
 			return
 		}
