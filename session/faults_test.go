@@ -16,7 +16,7 @@ var (
 )
 
 // faultWorkers is how many runs go on at a time. Most of the time they wait.
-const faultWorkers = 32
+const faultWorkers = 16
 
 // TestFaults runs tunnels over paths that delay, split, merge, throttle, stall,
 // corrupt and cut connections as the plan of a seed says. Whatever happens,
@@ -66,7 +66,7 @@ const faultPatience = 3 * patience
 // testPlan has packets flow both ways until all of a plan has happened, and
 // then until they come through again.
 func testPlan(t *testing.T, plan faultPlan) {
-	b := newRelayBench(t, plan, Config{})
+	b := newRelayBench(t, plan, Config{Timeout: faultPatience}) // nothing is slow enough for it
 	defer func() {
 		b.stop()
 		if t.Failed() {
@@ -147,6 +147,7 @@ const (
 	noAnswer  = "no answer"
 	wrongKey  = "wrong key"
 	corrupted = "corrupted"
+	silent    = "silent"
 )
 
 // kindOf is what an error means.
@@ -167,6 +168,8 @@ func kindOf(err error) string {
 		return corrupted
 	case errors.As(err, &short):
 		return truncated
+	case errors.Is(err, errPeerSilent):
+		return silent
 	case errors.Is(err, errPeerClosed), isClosed(err):
 		return closed
 	}

@@ -23,6 +23,7 @@ type flow struct {
 	mu      sync.Mutex
 	sent    uint64   // packets, and the number of the next
 	got     []uint64 // numbers, as they arrived
+	checked uint64   // the first number that is not
 	highest uint64   // of them, and one more
 	err     error    // the first packet that is none of ours
 	arrived chan struct{}
@@ -42,8 +43,8 @@ func (f *flow) packet(number uint64) []byte {
 	source := rand.NewChaCha8(key)
 
 	random := rand.New(source)
-	p := make([]byte, random.IntN([]int{100, 100, 100, common, common, common, largest}[random.IntN(7)])+smallest)
-	p = p[:min(len(p), largest)]
+	most := []int{100, 100, 100, common, common, common, largest}[random.IntN(7)]
+	p := make([]byte, smallest+random.IntN(most-smallest+1))
 	source.Read(p)
 	p[0] = 0x45
 	binary.LittleEndian.PutUint64(p[1:], f.run)
@@ -51,37 +52,61 @@ func (f *flow) packet(number uint64) []byte {
 	return p
 }
 
-// Packets that are sent and have not arrived, nor any behind them. With more
-// of them on the way, a flow only probes.
-const flowWindow = 64
+const (
+	// flowWindow is how many packets may be under way. If no more may be, they
+	// or those before them are lost or late: then a flow probes.
+	flowWindow = 64
 
-// send sends a few packets every millisecond, and one if no more may be on the
-// way: those before it may be lost.
+	// probeBytes is what a probe has at least. A few of them complete the
+	// longest frame, such as one whose length was corrupted.
+	probeBytes = 8 << 10
+
+	// longestProbe bounds the pauses between probes, which double. So a
+	// machine that is too slow for it all gets less to do.
+	longestProbe = 32 * time.Millisecond
+)
+
+// send sends a few packets every millisecond, or probes, until ctx is done.
 func (f *flow) send(ctx context.Context) {
 	random := rand.New(rand.NewPCG(f.run, uint64(f.name[0])))
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
+	pause := time.Millisecond
 	for {
 		select {
-		case <-tick.C:
-			f.inject(1 + random.IntN(6))
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
+		}
+		if f.inject(1 + random.IntN(6)) {
+			pause = time.Millisecond
+		} else {
+			pause = min(2*pause, longestProbe)
 		}
 	}
 }
 
-// inject sends up to n packets.
-func (f *flow) inject(n int) {
+// flood sends more than a slow path can take.
+func (f *flow) flood() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.sent-f.highest >= flowWindow {
-		n = 1
-	}
-	for range n {
+	for range 100 {
 		f.from.Inject(f.packet(f.sent))
 		f.sent++
 	}
+}
+
+// inject sends n packets, or a probe if they may not be under way as well. It
+// reports whether they may.
+func (f *flow) inject(n int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	open := f.sent-f.highest < flowWindow
+	for bytes := 0; open && n > 0 || !open && bytes < probeBytes; n-- {
+		p := f.packet(f.sent)
+		f.from.Inject(p)
+		f.sent++
+		bytes += len(p)
+	}
+	return open
 }
 
 // receive takes packets until ctx is done.
@@ -138,10 +163,12 @@ func (f *flow) reach(ctx context.Context, t *testing.T, number uint64) {
 	}
 }
 
-// check looks at all that has arrived, the last packet included. Sessions that
-// have ended may each have lost the last of what they had; and what is left of
-// a session may arrive among the first of the next.
+// check looks at what has arrived since the last time; nothing may be under
+// way. Sessions that have ended may each have lost the last of what they had;
+// and what is left of a session may arrive among the first of the next.
 func (f *flow) check(ended, overlaps int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.err != nil {
 		return f.err
 	}
@@ -149,7 +176,7 @@ func (f *flow) check(ended, overlaps int) error {
 		return fmt.Errorf("%s: packets are out of order: they make %d sequences, with %d overlaps of sessions", f.name, n, overlaps)
 	}
 	sorted := slices.Sorted(slices.Values(f.got))
-	next, gaps := uint64(0), 0
+	next, gaps := f.checked, 0
 	for _, number := range sorted {
 		switch {
 		case number < next:
@@ -159,6 +186,7 @@ func (f *flow) check(ended, overlaps int) error {
 		}
 		next = number + 1
 	}
+	f.checked, f.got = next, f.got[:0]
 	if gaps > ended {
 		return fmt.Errorf("%s: %d gaps, with %d sessions that ended: a session has lost packets from its middle", f.name, gaps, ended)
 	}

@@ -107,6 +107,7 @@ type relay struct {
 	plan     faultPlan
 	over     chan struct{} // closed when all of the plan has happened
 
+	gate       sync.Mutex // held, it keeps new connections waiting
 	goroutines sync.WaitGroup
 
 	mu      sync.Mutex
@@ -147,6 +148,8 @@ func (r *relay) accept() {
 		if err != nil {
 			return
 		}
+		r.gate.Lock()
+		r.gate.Unlock()
 		server, err := net.Dial("tcp", r.server.String())
 		if err != nil {
 			client.Close()
@@ -186,22 +189,23 @@ func (r *relay) connect(client, server *net.TCPConn) {
 	})
 }
 
-// each calls f for the connections so far, in the order in which they came.
-func (r *relay) each(f func(c *relayed)) {
+// drop ends the connection of a client as a server does that closes it.
+func (r *relay) drop(remote string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
-		f(c)
-	}
-}
-
-// drop ends the connection of a client as a server does that closes it.
-func (r *relay) drop(remote string) {
-	r.each(func(c *relayed) {
 		if c.remote == remote {
 			c.client.CloseWrite()
 		}
-	})
+	}
+}
+
+// newest returns the last connection, and forgets the others.
+func (r *relay) newest() *relayed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns = slices.Clone(r.conns[len(r.conns)-1:])
+	return r.conns[0]
 }
 
 // relayed is one connection, which are two TCP connections.
@@ -248,6 +252,7 @@ type stream struct {
 	end      fault // none if it happens to the other stream
 	passed   atomic.Int64
 	spent    atomic.Bool // no leg is left
+	silent   atomic.Bool // nothing passes any more, not even the end
 }
 
 // carry passes bytes on until the stream ends, one way or the other.
@@ -256,11 +261,20 @@ func (s *stream) carry() {
 	for {
 		now, most := s.next(len(buf))
 		if most == 0 {
-			s.cut()
+			s.cut(s.end.kind)
+			s.ended.Store(true)
+			s.checkDone()
+			io.Copy(io.Discard, s.from)
 			return
 		}
 		n, err := s.read(buf[:most], now.gather)
 		time.Sleep(now.pause)
+		if s.silent.Load() {
+			if err == nil {
+				io.Copy(io.Discard, s.from)
+			}
+			return
+		}
 		s.flip(buf[:n])
 		if _, err := s.to.Write(buf[:n]); err != nil {
 			// Who reads there is gone, as the other stream will notice.
@@ -340,9 +354,9 @@ func (s *stream) flip(b []byte) {
 	}
 }
 
-// cut does what the plan ends the connection with.
-func (s *stream) cut() {
-	switch s.end.kind {
+// cut ends the connection from here.
+func (s *stream) cut(kind faultKind) {
+	switch kind {
 	case rstFault:
 		s.reset()
 	case finFault:
@@ -351,7 +365,4 @@ func (s *stream) cut() {
 	case halfFault:
 		s.to.CloseWrite()
 	}
-	s.ended.Store(true)
-	s.checkDone()
-	io.Copy(io.Discard, s.from)
 }

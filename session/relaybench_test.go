@@ -36,8 +36,8 @@ func newRelayBench(t *testing.T, plan faultPlan, cfg Config) *relayBench {
 	b := &relayBench{
 		up:        newFlow(plan.seed, "up", clientDevice, serverDevice),
 		down:      newFlow(plan.seed, "down", serverDevice, clientDevice),
-		clientLog: &journal{},
-		serverLog: &journal{},
+		clientLog: &journal{news: make(chan struct{}, 1)},
+		serverLog: &journal{news: make(chan struct{}, 1)},
 	}
 	cfg.Key, cfg.MTU = testKey, testMTU
 	serverCfg, clientCfg := cfg, cfg
@@ -131,6 +131,7 @@ type event struct {
 type journal struct {
 	mu    sync.Mutex
 	ends  []event
+	news  chan struct{} // one more
 	react func(event)
 }
 
@@ -145,6 +146,10 @@ func (j *journal) record(e event) {
 	j.ends = append(j.ends, e)
 	react := j.react
 	j.mu.Unlock()
+	select {
+	case j.news <- struct{}{}:
+	default:
+	}
 	if react != nil {
 		react(e)
 	}
@@ -157,6 +162,26 @@ func (j *journal) take() []event {
 	ends := j.ends
 	j.ends = nil
 	return ends
+}
+
+// wait waits for one end, which it takes.
+func (j *journal) wait(ctx context.Context, t *testing.T) event {
+	t.Helper()
+	for {
+		j.mu.Lock()
+		if len(j.ends) > 0 {
+			e := j.ends[0]
+			j.ends = j.ends[1:]
+			j.mu.Unlock()
+			return e
+		}
+		j.mu.Unlock()
+		select {
+		case <-j.news:
+		case <-ctx.Done():
+			t.Fatal("no connection ends")
+		}
+	}
 }
 
 // A listener hears what is logged about one remote address.
