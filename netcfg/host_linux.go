@@ -120,6 +120,12 @@ func waysOut(except string) (string, error) {
 	return fmt.Sprint(uplinks, addrs), nil
 }
 
+// PathTo returns a function that describes how packets with a mark get to an
+// address, in words that change when the way does.
+func PathTo(mark uint32) func(netip.Addr) (string, error) {
+	return func(addr netip.Addr) (string, error) { return link.PathTo(addr, mark) }
+}
+
 // strictUplinks finds the uplinks with strict reverse-path filtering. The
 // kernel takes the larger of the values for the interface and for all.
 func strictUplinks(uplinks []link.Uplink) (strict []string) {

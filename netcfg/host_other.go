@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime"
 
 	"dsvpn/netcfg/firewall"
@@ -30,6 +31,9 @@ func Sweep(string, Plan, string) ([]string, error) {
 func Watch(context.Context) (<-chan struct{}, error) {
 	return nil, fmt.Errorf("watching the network with %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
+
+// PathTo returns nil: the way to an address is known on Linux only so far.
+func PathTo(uint32) func(netip.Addr) (string, error) { return nil }
 
 func waysOut(string) (string, error) { return "", errors.ErrUnsupported }
 

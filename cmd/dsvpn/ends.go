@@ -18,6 +18,8 @@ type end interface {
 	run(context.Context) error
 	// networkChanged is told of changes of the host's network.
 	networkChanged()
+	// prod is what an operator asks for with SIGUSR1.
+	prod()
 	close()
 }
 
@@ -52,6 +54,8 @@ func (s *serverEnd) run(ctx context.Context) error {
 
 func (s *serverEnd) networkChanged() {} // clients come from wherever they come
 
+func (s *serverEnd) prod() { s.log.Info("status", "report", s.cfg.Status.Report().String()) }
+
 func (s *serverEnd) close() { s.l.Close() }
 
 type clientEnd struct {
@@ -85,5 +89,7 @@ func (c *clientEnd) run(ctx context.Context) error {
 }
 
 func (c *clientEnd) networkChanged() { c.client.NetworkChanged() }
+
+func (c *clientEnd) prod() { c.client.Reconnect() }
 
 func (c *clientEnd) close() {}
