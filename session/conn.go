@@ -119,7 +119,7 @@ func (c *Conn) beat() {
 func (c *Conn) announce() {
 	c.out.Lock()
 	defer c.out.Unlock()
-	c.out.last = time.Time{}
+	c.out.due = true
 	c.heartbeat.Reset(0)
 }
 
@@ -130,13 +130,14 @@ func (c *Conn) sendIdle() (next time.Duration) {
 	switch {
 	case c.out.late:
 		err = c.send(nil)
-	case time.Since(c.out.last) >= c.times.heartbeat:
+	case c.out.due || time.Since(c.out.last) >= c.times.heartbeat:
+		c.out.due = false
 		err = c.send(empty)
 	}
 	if err != nil {
 		c.Close(err)
 	}
-	if c.out.late {
+	if c.out.late || c.out.due {
 		return retryInterval
 	}
 	return c.times.heartbeat - time.Since(c.out.last)

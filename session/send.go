@@ -15,6 +15,7 @@ type outbox struct {
 	buf  []byte    // frames that wait for their write
 	rest []byte    // the end of buf that the peer has not taken
 	last time.Time // when the last write was done
+	due  bool      // a heartbeat, whatever else is sent
 
 	// A peer that takes nothing for a while makes the session late: what it
 	// has not taken of buf stays for it, and what comes is dropped.

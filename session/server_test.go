@@ -115,7 +115,7 @@ func TestTakeOver(t *testing.T) {
 		if reason := cause(b.log.wait(b.T, "Client disconnected")); reason != errReplaced {
 			b.Errorf("the first client is gone for %v", reason)
 		}
-		if _, err := first.Receive(); err != errPeerClosed {
+		if _, err := first.Receive(); err != errPeerClosed && err != io.ErrClosedPipe { // a pipe refuses a deadline then
 			b.Errorf("the first client sees %v", err)
 		}
 
@@ -126,7 +126,7 @@ func TestTakeOver(t *testing.T) {
 		b.exchange(third)
 
 		b.stop()
-		if _, err := third.Receive(); err != errPeerClosed {
+		if _, err := third.Receive(); err != errPeerClosed && err != io.ErrClosedPipe {
 			b.Errorf("the server stops, and its client sees %v", err)
 		}
 	})
