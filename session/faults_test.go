@@ -75,8 +75,7 @@ func testPlan(t *testing.T, plan faultPlan) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), faultPatience)
 	defer cancel()
-	await(ctx, t, b.clientUp, "a session of the client")
-	await(ctx, t, b.serverUp, "a session of the server")
+	b.awaitUp(ctx, t)
 	b.flow(ctx, t, func() { await(ctx, t, b.relay.over, "the end of the faults") })
 
 	b.stop() // all journals are complete

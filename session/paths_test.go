@@ -82,19 +82,18 @@ func (f footprint) exceeds(other footprint) bool {
 // however much waits for it.
 func TestSlowPath(t *testing.T) {
 	const (
-		timeout = time.Second
+		timeout = 2 * time.Second
 		rate    = 2000 // bytes/s
 		pause   = 10 * time.Millisecond
-		chunk   = rate * int(pause) / int(time.Second)
+		chunk   = int(rate * pause / time.Second)
 	)
 	defer nothingLeft(t)()
-	slow := []leg{{bytes: 1000}, {bytes: 4 * rate * int(timeout) / int(time.Second), chunk: chunk, pause: pause}}
+	slow := []leg{{bytes: 1000}, {bytes: int(3 * rate * timeout / time.Second), chunk: chunk, pause: pause}}
 	b := newRelayBench(t, faultPlan{conns: []connPlan{{up: slow, down: slow}}}, Config{Timeout: timeout})
 	defer b.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), faultPatience)
 	defer cancel()
-	await(ctx, t, b.clientUp, "a session of the client")
-	await(ctx, t, b.serverUp, "a session of the server")
+	b.awaitBeats(ctx, t)
 
 	noEnd := func() {
 		t.Helper()
@@ -126,7 +125,7 @@ func TestSlowPath(t *testing.T) {
 // A path that swallows everything, and acknowledges it, is noticed by who
 // hears nothing, whether or not there is something to send.
 func TestSilentPath(t *testing.T) {
-	const timeout, slack = time.Second, patience / 2
+	const timeout, slack = 2 * time.Second, patience / 2
 	defer nothingLeft(t)()
 	t.Run("paths", func(t *testing.T) {
 		for _, tt := range []struct {
@@ -149,7 +148,7 @@ func TestSilentPath(t *testing.T) {
 					defer b.stop()
 					ctx, cancel := context.WithTimeout(t.Context(), faultPatience)
 					defer cancel()
-					b.flow(ctx, t, func() {})
+					b.awaitBeats(ctx, t)
 
 					var took time.Duration
 					fall := func() {

@@ -99,6 +99,7 @@ func (c *Conn) wanted(packet []byte) bool {
 	if len(packet) == 0 {
 		c.stats.heartbeats.Add(1)
 		c.in.beats()
+		c.relax()
 		return false
 	}
 	version := packet[0] >> 4
@@ -125,6 +126,15 @@ func (in *inbox) beats() {
 	}
 	if in.gap >= shortest {
 		in.beat = min(in.gap, longestHeartbeat)
+	}
+}
+
+// relax leaves it to the peer's heartbeats to tell of a dead path, once they
+// come often enough. TCP would give up a slow one, too: where a relay between
+// us takes much at a time, and then nothing for long.
+func (c *Conn) relax() {
+	if c.in.beat <= c.times.timeout*3/4 && !c.relaxed.Swap(true) {
+		setUserTimeout(c.conn, 0)
 	}
 }
 

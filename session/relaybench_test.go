@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -24,8 +25,8 @@ type relayBench struct {
 	relay                *relay
 	up, down             *flow
 	clientLog, serverLog *journal
-	clientUp, serverUp   <-chan struct{} // closed by the first session
-	stop                 func()          // all of it
+	client, server       *Status
+	stop                 func() // all of it
 }
 
 // newRelayBench starts all, with what cfg has of a configuration. The client
@@ -34,6 +35,8 @@ func newRelayBench(t *testing.T, plan faultPlan, cfg Config) *relayBench {
 	t.Helper()
 	clientDevice, serverDevice := tuntest.New(testMTU), tuntest.New(testMTU)
 	b := &relayBench{
+		client:    NewStatus(),
+		server:    NewStatus(),
 		up:        newFlow(plan.seed, "up", clientDevice, serverDevice),
 		down:      newFlow(plan.seed, "down", serverDevice, clientDevice),
 		clientLog: &journal{news: make(chan struct{}, 1)},
@@ -41,9 +44,8 @@ func newRelayBench(t *testing.T, plan faultPlan, cfg Config) *relayBench {
 	}
 	cfg.Key, cfg.MTU = testKey, testMTU
 	serverCfg, clientCfg := cfg, cfg
-	serverCfg.Device, serverCfg.Status, serverCfg.Logger = serverDevice, NewStatus(), slog.New(listener{journal: b.serverLog})
-	clientCfg.Device, clientCfg.Status, clientCfg.Logger = clientDevice, NewStatus(), slog.New(listener{journal: b.clientLog})
-	b.clientUp, b.serverUp = clientCfg.Status.Up(), serverCfg.Status.Up()
+	serverCfg.Device, serverCfg.Status, serverCfg.Logger = serverDevice, b.server, slog.New(listener{journal: b.serverLog})
+	clientCfg.Device, clientCfg.Status, clientCfg.Logger = clientDevice, b.client, slog.New(listener{journal: b.clientLog})
 
 	server, stopServer := loopback(t, serverCfg, 0)
 	b.relay = newRelay(t, server, plan)
@@ -72,6 +74,29 @@ func newRelayBench(t *testing.T, plan faultPlan, cfg Config) *relayBench {
 		serverDevice.Close()
 	})
 	return b
+}
+
+// awaitUp waits for the first session.
+func (b *relayBench) awaitUp(ctx context.Context, t *testing.T) {
+	t.Helper()
+	await(ctx, t, b.client.Up(), "a session of the client")
+	await(ctx, t, b.server.Up(), "a session of the server")
+}
+
+// awaitBeats waits until both sides know how often the other sends heartbeats.
+// They learn it when they have nothing to say.
+func (b *relayBench) awaitBeats(ctx context.Context, t *testing.T) {
+	t.Helper()
+	knows := func(s *Status) bool {
+		c := s.session.Load()
+		return c != nil && c.relaxed.Load()
+	}
+	for !knows(b.client) || !knows(b.server) {
+		if ctx.Err() != nil {
+			t.Fatal("waited in vain for heartbeats")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // await waits for a channel to be closed.
