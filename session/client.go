@@ -239,7 +239,7 @@ func (c *Client) NetworkChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.conn == nil:
+	case !c.open():
 		c.hurry(errNetworkChanged)
 	case c.conn.Slept() != nil:
 		c.conn.Close(c.conn.Slept())
@@ -252,12 +252,16 @@ func (c *Client) NetworkChanged() {
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
+	if c.open() {
 		c.conn.Close(errAsked)
 	} else {
 		c.hurry(errAsked)
 	}
 }
+
+// open reports whether there is a session that has not ended: one that has is
+// about to be followed by a pause. The caller holds the lock.
+func (c *Client) open() bool { return c.conn != nil && c.conn.Err() == nil }
 
 // hurry ends the present attempt, with its pause, if there is one.
 func (c *Client) hurry(cause error) {

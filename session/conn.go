@@ -66,7 +66,8 @@ type Conn struct {
 	asleep    func() time.Duration // how long the system has been suspended since it started
 	slept     time.Duration        // its value at the start
 
-	in inbox
+	in      inbox
+	relaxed atomic.Bool // see relax
 
 	// For [Status], which must not wait for a lock: times by clock, 0 for none.
 	start      time.Time

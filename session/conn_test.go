@@ -166,6 +166,21 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
+// A peer is told that there will be heartbeats, even if a packet goes out at
+// the same moment.
+func TestAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		c.announce()
+		go c.Send([][]byte{ipv4(20, 1)})
+		synctest.Wait() // the packet is under way
+		start := time.Now()
+		if _, err := io.ReadFull(peer, make([]byte, headerSize+20+headerSize)); err != nil || time.Since(start) > retryInterval {
+			t.Errorf("packet and heartbeat after %v: %v", time.Since(start), err)
+		}
+	})
+}
+
 // A frame that has begun must go on, and silence between frames may last, if
 // the peer is not known to send heartbeats.
 func TestReadDeadline(t *testing.T) {

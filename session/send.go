@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// patienceFactor is how many times the time-out a peer may take nothing while
+// its heartbeats come.
+const patienceFactor = 6
+
 // outbox is the sending half of a session.
 type outbox struct {
 	mutex // held for a whole batch
@@ -128,7 +132,9 @@ func (c *Conn) flush(within time.Duration) error {
 // an error if it has taken nothing for the whole time-out.
 //
 // A slow path may well take no byte from us for that long while TCP still
-// sends what it has: so what counts is whether the peer acknowledges.
+// sends what it has: so what counts is whether the peer acknowledges. Where a
+// relay between us takes much at a time, even that may not happen for long: a
+// peer whose heartbeats come has patienceFactor times the time-out.
 func (c *Conn) fellLate(taken bool) error {
 	out, now := &c.out, time.Now()
 	unacked, known := unacked(c.conn)
@@ -141,8 +147,12 @@ func (c *Conn) fellLate(taken bool) error {
 		c.heartbeat.Reset(retryInterval)
 	}
 	c.lateSince.Store(c.clockAt(out.progress))
-	if now.Sub(out.progress) >= c.times.timeout {
-		return fmt.Errorf("%w for %v", errPeerStuck, c.times.timeout)
+	limit := c.times.timeout
+	if c.relaxed.Load() {
+		limit *= patienceFactor
+	}
+	if now.Sub(out.progress) >= limit {
+		return fmt.Errorf("%w for %v", errPeerStuck, limit)
 	}
 	return nil
 }
