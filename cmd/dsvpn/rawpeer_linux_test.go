@@ -183,11 +183,11 @@ func TestRawPeer(t *testing.T) {
 	check(t, err)
 	defer p.Close()
 	check(t, p.handshake(&s.key, unixNow()))
-	check(t, s.server.await("Session established", patience))
 
 	question := udpPacket(clientTunnelIP, serverTunnelIP, 7103, []byte("who is there?"))
 	_, err = p.Write(append(p.frame(nil), p.frame(question)...))
 	check(t, err)
+	check(t, s.server.await("Session established", patience))
 	for {
 		packet, err := p.receive()
 		check(t, err)

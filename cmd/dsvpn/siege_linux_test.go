@@ -137,7 +137,7 @@ const (
 	// loadChunk bytes every loadPause are 67 Mb/s each way: the tunnel is
 	// busy, and the machine has time left to attack it.
 	loadChunk, loadPause = 64 << 10, 8 * time.Millisecond
-	pingPause         = 2 * time.Millisecond
+	pingPause            = 2 * time.Millisecond
 )
 
 func startLoad(t testing.TB, from *netlab.Host) *load {
