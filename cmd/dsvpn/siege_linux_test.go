@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -212,7 +213,10 @@ func (l *load) ping() {
 		case <-l.stop:
 			return
 		case <-tick.C:
-			l.pings.Write(binary.LittleEndian.AppendUint64(nil, uint64(time.Since(pingZero))))
+			_, err := l.pings.Write(binary.LittleEndian.AppendUint64(nil, uint64(time.Since(pingZero))))
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
 		}
 	}
 }
@@ -229,7 +233,7 @@ func (l *load) takePings() {
 			l.rtts = append(l.rtts, now-time.Duration(binary.LittleEndian.Uint64(b)))
 			l.gap, last = max(l.gap, now-last), now
 			l.answers.Add(1)
-		} else if err != nil && isDone(l.stop) {
+		} else if errors.Is(err, net.ErrClosed) {
 			return // any other error is a packet that was refused on its way
 		}
 	}
@@ -240,15 +244,6 @@ func (l *load) flows(t testing.TB) {
 	t.Helper()
 	n := l.answers.Load()
 	eventually(t, "a ping is answered", func() bool { return l.answers.Load() > n })
-}
-
-func isDone(c chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 // end stops the load. All that was sent must have come back.

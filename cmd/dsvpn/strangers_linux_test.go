@@ -2,6 +2,7 @@ package main
 
 import (
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -129,10 +130,10 @@ func (s *siege) press(t testing.TB) (lift func()) {
 	t.Helper()
 	const stay = 40 // of each host's connections
 	var all sync.WaitGroup
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	from := func(h *netlab.Host, address string) {
 		var held []*rawPeer
-		for !isDone(stop) {
+		for !stop.Load() {
 			p, err := dialPeer(h, address)
 			if err != nil {
 				t.Error(err)
@@ -154,7 +155,7 @@ func (s *siege) press(t testing.TB) (lift func()) {
 		all.Go(func() { from(bot, botGateway(i)) })
 	}
 	all.Go(func() { from(s.tr.client, serverIP) })
-	lift = sync.OnceFunc(func() { close(stop); all.Wait() })
+	lift = sync.OnceFunc(func() { stop.Store(true); all.Wait() })
 	t.Cleanup(lift)
 	return lift
 }
