@@ -141,7 +141,7 @@ func BenchmarkThroughput(b *testing.B) {
 }
 
 // memory reads a figure of a process from the kernel, in megabytes.
-func memory(b *testing.B, p *process, field string) float64 {
+func memory(b testing.TB, p *process, field string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
