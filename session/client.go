@@ -156,6 +156,8 @@ func (t *tunnel) dial(ctx context.Context, server netip.AddrPort) (*Conn, error)
 		conn.Close()
 		return nil, withClock(err, t.cfg.Now())
 	}
+	defer up.Wipe()
+	defer down.Wipe()
 	return newConn(conn, t.cfg.MTU, &charmCodec{up}, &charmCodec{down}), nil
 }
 

@@ -37,10 +37,10 @@ type Conn struct {
 	stats counters
 
 	out struct {
-		sync.Mutex // held for a whole batch
-		sealer
-		buf  []byte // frames that wait for their write
-		last time.Time
+		sync.Mutex        // held for a whole batch
+		sealer            // nil when the session is over
+		buf        []byte // frames that wait for their write
+		last       time.Time
 	}
 	heartbeat *time.Timer
 
@@ -81,7 +81,9 @@ func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 func (c *Conn) Send(packets [][]byte) error {
 	c.out.Lock()
 	defer c.out.Unlock()
-
+	if c.out.sealer == nil {
+		return net.ErrClosed
+	}
 	for _, packet := range packets {
 		switch {
 		case len(packet) > maxPacket:
@@ -150,14 +152,28 @@ func (c *Conn) beat() {
 	}
 }
 
-// Close ends the session and unblocks everything that waits on it. The first
-// cause stays; see [Conn.Err].
+// Close ends the session, unblocks everything that waits on it and wipes its
+// keys. The first cause stays; see [Conn.Err].
 func (c *Conn) Close(cause error) {
 	c.closing.Do(func() {
 		c.cause.Store(&cause)
 		c.heartbeat.Stop()
 		c.conn.Close()
+		c.wipe()
 	})
+}
+
+// wipe forgets the keys of a connection that is closed, so that nobody holds a
+// lock for long any more.
+func (c *Conn) wipe() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.out.sealer.wipe()
+	c.out.sealer = nil
+	c.in.keys.Lock()
+	defer c.in.keys.Unlock()
+	c.in.opener.wipe()
+	c.in.opener = nil
 }
 
 // Err is the cause that the session was closed for, or nil while it is open.

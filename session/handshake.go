@@ -66,13 +66,12 @@ func (x *exchange) check(message []byte) bool {
 	return subtle.ConstantTimeCompare(sum[:], mac) == 1
 }
 
-// streams ends the handshake: it derives the ciphers of the two directions
-// and forgets how.
+// streams ends the handshake: it derives the ciphers of the two directions.
+// Whoever made the exchange wipes it.
 func (x *exchange) streams() (up, down charm.State) {
 	key := x.Hash(nil)
 	up = charm.New(&key, &[charm.IVSize]byte{0})
 	down = charm.New(&key, &[charm.IVSize]byte{1})
-	x.Wipe()
 	clear(key[:])
 	return up, down
 }
@@ -84,6 +83,7 @@ func clientHandshake(conn net.Conn, cfg *Config) (up, down charm.State, err erro
 		return up, down, err
 	}
 	x := newExchange(&cfg.Key)
+	defer x.Wipe()
 	var hello [helloSize]byte
 	if _, err := io.ReadFull(cfg.Rand, hello[:randomSize]); err != nil {
 		return up, down, fmt.Errorf("random source: %w", err)
@@ -119,6 +119,7 @@ func serverHandshake(conn net.Conn, cfg *Config, seen *replays) (up, down charm.
 		return up, down, fmt.Errorf("read hello: %w", err)
 	}
 	x := newExchange(&cfg.Key)
+	defer x.Wipe()
 	if !x.check(hello[:]) {
 		return up, down, ErrWrongKey
 	}

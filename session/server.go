@@ -144,6 +144,8 @@ func (s *server) handle(conn net.Conn) {
 		return
 	}
 	c := newConn(conn, s.cfg.MTU, &charmCodec{down}, &charmCodec{up})
+	up.Wipe()
+	down.Wipe()
 	defer c.Close(errStopped)
 
 	proof := s.admit(c)
