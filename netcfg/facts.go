@@ -66,6 +66,7 @@ type SysctlFact struct {
 
 // The parameters that plans look at or set.
 const (
+	sysctlDir        = "/proc/sys/net" // where these and all others of ours are
 	sysctlForward    = "net.ipv4.ip_forward"
 	sysctlCongestion = "net.ipv4.tcp_congestion_control"
 	sysctlValidMark  = "net.ipv4.conf.all.src_valid_mark"

@@ -105,6 +105,8 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 	if err != nil {
 		return err
 	}
+	needs := plan.Needs(o.Net)
+	p.dropCapabilities(o, needs)
 	applied, err := netcfg.Apply(ctx, plan, p.log)
 	if err != nil {
 		return err
@@ -125,6 +127,9 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		p.log.Info("Done.")
 		err = errors.Join(err, undoErr)
 	}()
+	var confining sync.WaitGroup
+	confining.Go(func() { p.restrict(o, needs) })
+	defer confining.Wait() // before the host is put back
 	guarded, stop := context.WithCancel(ctx)
 	var guard sync.WaitGroup
 	guard.Go(func() {
