@@ -119,57 +119,56 @@ func (p *program) restrict(o options, needs netcfg.Needs) {
 		return
 	}
 	if version, err := ll.LandlockGetABIVersion(); err != nil || version < 1 {
-		log.Info("confined but for files and ports: this kernel has no Landlock, or does not use it")
+		log.Info("confined but for files: this kernel has no Landlock, or does not use it")
 		return
 	}
-	a := accessOf(o, needs)
-	if err := handled.BestEffort().Restrict(a.rules()...); err != nil {
-		log.Warn("confined but for files and ports", "err", err)
+	a := accessFor(needs)
+	if err := handled.RestrictPaths(a.rules()...); err != nil {
+		log.Warn("confined but for files", "err", err)
 		return
 	}
-	log.Info("confined", "reads", a.reads, "writes", a.writes, "executes", a.executes, "connects", a.connects)
+	log.Info("confined", "reads", a.reads, "writes", a.writes, "executes", a.executes)
 }
 
 // programDirs are where programs and what they load are, besides the folders in
 // PATH. The last two are those of systems that keep each package apart.
 var programDirs = []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/usr", "/nix/store", "/gnu/store"}
 
-// handled is what Landlock is to restrict: files and TCP. The scopes of later
-// versions are left out, since the bus and the service manager may have
-// abstract sockets.
-var handled = landlock.V5
+// handled is what Landlock is to restrict, of what its versions up to the fifth
+// can: files. Ports are left alone, since its rules for TCP do not apply to
+// MPTCP, and so would keep nobody from anything. The scopes of later versions
+// are too, since the bus and the service manager may have abstract sockets.
+var handled = landlock.V5.BestEffort()
 
-// access is what a process may do. It may bind no TCP port: those that it
-// listens on are open.
+// access is the folders that a process may use, with all that is in them.
+// Folders where a file would do: others replace such files, and a rule for the
+// old one says nothing of the new one.
 type access struct {
-	reads    []string // folders
-	executes []string // folders, read as well
-	writes   []string // folders, read as well
-	comes    []string // folders in which folders may be made and removed
-	connects []uint16 // TCP ports
+	reads    []string
+	executes []string // and reads
+	writes   []string // and reads
+	makes    []string // where it makes and removes folders
 }
 
-func accessOf(o options, needs netcfg.Needs) access {
-	// Folders where a file would do: others replace such files, and a rule for
-	// the old one says nothing of the new one. Names of servers are looked up
-	// as files in /etc say, which may lead elsewhere.
-	reads := []string{"/etc", "/proc", "/run", "/nix/store", "/gnu/store"}
+func accessFor(needs netcfg.Needs) access {
+	a := access{
+		// Names of servers are looked up as the files in /etc say, which may
+		// lead elsewhere.
+		reads:  []string{"/etc", "/proc", "/run", "/nix/store", "/gnu/store"},
+		writes: slices.Concat(needs.Writes, []string{needs.StateDir}),
+		makes:  []string{filepath.Dir(needs.StateDir)},
+	}
 	if conf, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil {
-		reads = append(reads, filepath.Dir(conf))
+		a.reads = append(a.reads, filepath.Dir(conf))
 	}
-	a := access{reads: folders(reads...), writes: folders(append(needs.Writes, needs.StateDir)...)}
-	a.comes = folders(filepath.Dir(needs.StateDir))
 	if needs.Iptables {
-		a.executes = folders(append(programDirs, filepath.SplitList(os.Getenv("PATH"))...)...)
+		a.executes = slices.Concat(programDirs, filepath.SplitList(os.Getenv("PATH")))
 	}
-	if o.Net.Role == netcfg.Client {
-		a.connects = []uint16{o.Port, 53} // names, where the answers are long
-	}
-	return a
+	return access{folders(a.reads), folders(a.executes), folders(a.writes), folders(a.makes)}
 }
 
 // folders returns those of the paths that are folders that can be reached.
-func folders(paths ...string) (there []string) {
+func folders(paths []string) (there []string) {
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil && info.IsDir() && !slices.Contains(there, path) {
 			there = append(there, path)
@@ -179,15 +178,11 @@ func folders(paths ...string) (there []string) {
 }
 
 func (a access) rules() []landlock.Rule {
-	rules := []landlock.Rule{
+	return []landlock.Rule{
 		landlock.PathAccess(ll.AccessFSReadFile|ll.AccessFSReadDir, a.reads...),
-		landlock.PathAccess(ll.AccessFSMakeDir|ll.AccessFSRemoveDir, a.comes...),
 		landlock.RODirs(a.executes...),
 		landlock.RWDirs(a.writes...),
+		landlock.PathAccess(ll.AccessFSMakeDir|ll.AccessFSRemoveDir, a.makes...),
 		landlock.RWFiles("/dev/null").IgnoreIfMissing(), // the input of children
 	}
-	for _, port := range a.connects {
-		rules = append(rules, landlock.ConnectTCP(port))
-	}
-	return rules
 }

@@ -1,21 +1,20 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
 	"dsvpn/netcfg"
 	"dsvpn/netcfg/netlab"
@@ -25,7 +24,6 @@ import (
 // Capabilities as bits of the masks in /proc.
 const (
 	netAdmin, netRaw = 1 << 12, 1 << 13
-	everything       = -1 // all that this test has
 )
 
 // privileges are those of one thread, as the kernel tells them.
@@ -215,8 +213,121 @@ func TestRunsAsAnotherUser(t *testing.T) {
 		})
 	}
 }
-var _ = context.Background
-var _ = slog.Info
-var _ net.Conn
-var _ netcfg.Needs
-var _ = slices.Contains[[]int]
+
+// A process of the same user can look into the memory of the program only with
+// --sandbox off, and only root into its environment, which may have the key.
+// The program says what it cannot do without root.
+func TestMemoryIsKeptFromOthers(t *testing.T) {
+	t.Parallel()
+	tr := shipped(t)
+	asNobody(t, tr, "net_admin", "net_bind_service")
+	for flag, hidden := range map[string]bool{"--sandbox=auto": true, "--sandbox=off": false} {
+		server := startServer(t, tr, flag)
+		proc := fmt.Sprintf("/proc/%d/", server.cmd.Process.Pid)
+		info, err := os.Stat(proc + "environ")
+		check(t, err)
+		if owner := info.Sys().(*syscall.Stat_t).Uid; (owner == 0) != hidden {
+			t.Errorf("%s: the environment belongs to %d", flag, owner)
+		}
+		for _, file := range []string{"environ", "mem", "maps"} {
+			peek := exec.Command("setpriv", "--reuid", fmt.Sprint(nobody), "--regid", fmt.Sprint(nobody), "--clear-groups",
+				"--inh-caps=-all,+net_admin,+net_bind_service", "--ambient-caps=+net_admin,+net_bind_service", // no less than the program
+				"dd", "count=0", "if="+proc+file)
+			if out, err := peek.CombinedOutput(); (err != nil) != hidden {
+				t.Errorf("%s: another process opens %s: %v %s", flag, file, err, out)
+			}
+		}
+		limits, err := os.ReadFile(proc + "limits")
+		check(t, err)
+		if none := regexp.MustCompile(`(?m)^Max core file size +0 +0 `).Match(limits); hidden && !none {
+			t.Errorf("%s: core dumps may have a size:\n%s", flag, limits)
+		}
+		if !server.log.contains("former values of sysctls would be lost with a kill") {
+			t.Errorf("%s: it does not say what is not kept:\n%s", flag, server.log.String())
+		}
+		check(t, server.stop(syscall.SIGTERM))
+	}
+}
+
+// tryConfined is a program that confines itself as a client or a server would,
+// tries things, and prints for each whether it may do it:
+//
+//	dsvpn-try-confined nothing|iptables|hooks STATEDIR OTHERDIR
+func tryConfined() {
+	state, other := os.Args[2], os.Args[3]
+	needs := netcfg.Needs{StateDir: state, Writes: []string{"/proc/sys/net"},
+		Iptables: os.Args[1] == "iptables", Hooks: os.Args[1] == "hooks"}
+	p := &program{log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	o := options{Sandbox: sandboxAuto}
+	check := func(what string, err error) {
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			fmt.Println(what, "no")
+		case err == nil:
+			fmt.Println(what, "yes")
+		default:
+			fmt.Println(what, err)
+		}
+	}
+	write := func(path string) error { return os.WriteFile(path, []byte("1"), 0o600) }
+	p.harden(o)
+	p.dropCapabilities(o, needs)
+	p.restrict(o, needs)
+
+	_, err := os.ReadFile("/etc/resolv.conf")
+	check("read /etc/resolv.conf", err)
+	_, err = os.ReadFile("/proc/thread-self/net/route")
+	check("read /proc/thread-self/net", err)
+	_, err = os.ReadFile(other + "/file")
+	check("read elsewhere", err)
+	check("write elsewhere", write(other+"/new"))
+	check("write to /etc", write("/etc/dsvpn-test"))
+	check("write to the state", write(state+"/file"))
+	check("set a sysctl", write("/proc/sys/net/ipv4/ip_forward"))
+	check("remove the state", errors.Join(os.Remove(state+"/file"), os.Remove(state)))
+	out, err := exec.Command("/bin/cat", "/proc/self/status").Output()
+	check("execute", err)
+	if err == nil {
+		fmt.Printf("child may do %x\n", parsePrivileges(string(out)).Effective)
+	}
+}
+
+func init() { programs["dsvpn-try-confined"] = tryConfined }
+
+// A confined program reaches what it needs and nothing else.
+func TestConfinedAccess(t *testing.T) {
+	if _, err := ll.LandlockGetABIVersion(); err != nil {
+		netlabtest.Skip(t, "Landlock: "+err.Error())
+	}
+	own, err := privilegesOf(os.Getpid())
+	check(t, err)
+	h := netlabtest.Host(t, netlabtest.New(t), "host")
+	exe, err := exec.LookPath("dsvpn-try-confined")
+	check(t, err)
+	answers := func(elsewhere, execute string) string {
+		return "read /etc/resolv.conf yes\nread /proc/thread-self/net yes\nread elsewhere " + elsewhere +
+			"\nwrite elsewhere " + elsewhere + "\nwrite to /etc " + elsewhere +
+			"\nwrite to the state yes\nset a sysctl yes\nremove the state yes\nexecute " + execute + "\n"
+	}
+	child := func(may int64) string { return fmt.Sprintf("child may do %x\n", may) }
+	for needs, want := range map[string]string{
+		"nothing":  answers("no", "no"),
+		"iptables": answers("no", "yes") + child(netAdmin|netRaw),
+		"hooks":    answers("yes", "yes") + child(own.Effective),
+	} {
+		t.Run(needs, func(t *testing.T) {
+			state, other := filepath.Join(t.TempDir(), "state"), t.TempDir()
+			check(t, errors.Join(os.Mkdir(state, 0o755), os.WriteFile(filepath.Join(other, "file"), nil, 0o600)))
+			e := newEtc(t, "file")
+			cmd := exec.Command("unshare", "-m", "sh", "-c", `mount --bind "$0" /etc && exec "$@"`, e.dir,
+				exe, needs, state, other)
+			var log strings.Builder
+			cmd.Stderr = &log
+			out, err := h.Output(cmd)
+			check(t, err)
+			if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(string(out), "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s\n%s", diff, log.String())
+			}
+		})
+	}
+}
