@@ -16,9 +16,8 @@ type Needs struct {
 	// Hooks says that resolvconf is run, and with it what the host has made it
 	// run: that may be anything, and need any privilege.
 	Hooks bool
-	// Writes are the directories in which files are changed, made and removed,
-	// and StateDir (see [Config]) is another one, which may come and go. Each
-	// may be missing.
+	// Writes are the directories in which files are changed, made and removed.
+	// StateDir (see [Config]) is another one, which may come and go.
 	Writes   []string
 	StateDir string
 }
@@ -27,12 +26,13 @@ type Needs struct {
 // of it, takes.
 func (p Plan) Needs(cfg Config) Needs {
 	n := Needs{StateDir: cfg.StateDir, Writes: []string{sysctlDir}}
+	// Where packets are forwarded, the older packet filter may turn up beside
+	// nftables at any time.
+	n.Iptables = cfg.Role == Server && cfg.wantsFirewall()
 	for _, s := range p.Steps {
 		switch a := s.Action.(type) {
 		case InstallFirewall:
-			// Where something is forwarded, the older packet filter may turn up
-			// beside nftables at any time.
-			n.Iptables = n.Iptables || a.Kind == FirewallIPTables || a.Policy.Forward != nil
+			n.Iptables = n.Iptables || a.Kind == FirewallIPTables
 		case SetDNS:
 			switch a.Way {
 			case dns.Resolvconf:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -84,11 +85,14 @@ func keep(kept []cap.Value, used ...cap.Value) error {
 // most that any program can get that is executed. It is a second wall behind
 // no_new_privs. A process without CAP_SETPCAP cannot do it, and others have
 // done it mostly, such as a container runtime.
-func bound(kept []cap.Value) error {
+func bound(ctx context.Context, kept []cap.Value) error {
 	if may, err := cap.GetProc().GetFlag(cap.Effective, cap.SETPCAP); !may || err != nil {
 		return err
 	}
 	for v := range cap.MaxBits() {
+		if ctx.Err() != nil {
+			return nil
+		}
 		there, err := cap.GetBound(v)
 		if err == nil && there && !slices.Contains(kept, v) {
 			err = cap.DropBound(v)
@@ -102,16 +106,20 @@ func bound(kept []cap.Value) error {
 
 // restrict gives up the rest, while others do the program's work already: it
 // stops all threads for a moment some forty times, which would add a tenth to
-// the time that a start takes. In the end it says what is left.
-func (p *program) restrict(o options, needs netcfg.Needs) {
+// the time that a start takes. In the end it says what is left, unless ctx is
+// done by then.
+func (p *program) restrict(ctx context.Context, o options, needs netcfg.Needs) {
 	if o.Sandbox == sandboxOff {
 		p.log.Info("not confined (--sandbox off)")
 		return
 	}
 	kept := needed(needs)
-	err := bound(kept)
+	err := bound(ctx, kept)
 	if err = errors.Join(err, keep(kept, cap.NET_ADMIN)); err != nil {
 		p.log.Warn("not all capabilities are given up", "err", err)
+	}
+	if ctx.Err() != nil {
+		return
 	}
 	log := p.log.With("capabilities", cap.GetProc().String())
 	if needs.Hooks {

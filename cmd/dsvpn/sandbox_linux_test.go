@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -272,7 +273,7 @@ func tryConfined() {
 	write := func(path string) error { return os.WriteFile(path, []byte("1"), 0o600) }
 	p.harden(o)
 	p.dropCapabilities(o, needs)
-	p.restrict(o, needs)
+	p.restrict(context.Background(), o, needs)
 
 	_, err := os.ReadFile("/etc/resolv.conf")
 	check("read /etc/resolv.conf", err)

@@ -2,10 +2,14 @@
 
 package main
 
-import "dsvpn/netcfg"
+import (
+	"context"
+
+	"dsvpn/netcfg"
+)
 
 func (p *program) harden(options) {}
 
 func (p *program) dropCapabilities(options, netcfg.Needs) {}
 
-func (p *program) restrict(options, netcfg.Needs) {}
+func (p *program) restrict(context.Context, options, netcfg.Needs) {}

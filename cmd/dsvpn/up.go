@@ -128,7 +128,7 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		err = errors.Join(err, undoErr)
 	}()
 	var confining sync.WaitGroup
-	confining.Go(func() { p.restrict(o, needs) })
+	confining.Go(func() { p.restrict(ctx, o, needs) })
 	defer confining.Wait() // before the host is put back
 	guarded, stop := context.WithCancel(ctx)
 	var guard sync.WaitGroup
