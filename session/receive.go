@@ -1,10 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -20,7 +23,8 @@ const (
 // inbox is the receiving half of a session: a buffer of bytes from the peer,
 // of which buf[start:end] is yet to be looked at.
 type inbox struct {
-	opener
+	keys       sync.Mutex // held while frames are opened
+	opener                // nil when the session is over
 	buf        []byte
 	start, end int
 	packets    [][]byte
@@ -66,6 +70,12 @@ func (c *Conn) Receive() (packets [][]byte, err error) {
 // the inbox.
 func (c *Conn) openFrames() (frames int) {
 	in := &c.in
+	in.keys.Lock()
+	defer in.keys.Unlock()
+	if in.opener == nil {
+		in.err = cmp.Or(in.err, net.ErrClosed)
+		return 0
+	}
 	var bytes int
 	for len(in.packets) < cap(in.packets) {
 		size := in.frameSize(in.buf[in.start:in.end])

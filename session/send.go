@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 )
@@ -13,8 +14,8 @@ const patienceFactor = 6
 
 // outbox is the sending half of a session.
 type outbox struct {
-	mutex // held for a whole batch
-	sealer
+	mutex              // held for a whole batch
+	sealer             // nil when the session is over
 	buf      []byte    // frames that wait for their write
 	rest     []byte    // the end of buf that the peer has not taken
 	lastBeat time.Time // when the last heartbeat was sent
@@ -64,6 +65,9 @@ func (c *Conn) Send(packets [][]byte) error {
 
 // send is Send for those who have the lock.
 func (c *Conn) send(packets [][]byte) error {
+	if c.out.sealer == nil {
+		return net.ErrClosed
+	}
 	if c.out.late {
 		if err := c.flush(probeTimeout); err != nil {
 			return err

@@ -175,6 +175,8 @@ func (s *server) greet(conn net.Conn) (c *Conn, proven bool) {
 	// Not before: a stranger may have been pushed out, and a closed connection
 	// takes no options.
 	s.tune(conn)
+	defer up.Wipe()
+	defer down.Wipe()
 	return newConn(conn, &s.cfg, &charmCodec{down}, &charmCodec{up}), proven
 }
 
