@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -154,7 +155,7 @@ func kindOf(err error) string {
 	switch {
 	case err == nil:
 		return nothing
-	case err == errStopped:
+	case err == errStopped, errors.Is(err, net.ErrClosed):
 		return stopped
 	case err == errReplaced:
 		return replaced
@@ -178,8 +179,9 @@ func kindOf(err error) string {
 // connection, after it.
 func (c *relayed) expected() (client, server []string) {
 	end, up, down := c.plan.end, int(c.up.passed.Load()), int(c.down.passed.Load())
-	// The client may be back before the server has noticed that it was gone.
-	gone := []string{closed, replaced}
+	// The client may be back before the server has noticed that it was gone,
+	// and the run may be over.
+	gone := []string{closed, replaced, stopped}
 	switch {
 	case !c.ended.Load():
 		return []string{stopped}, []string{stopped, closed}
@@ -204,9 +206,9 @@ func (c *relayed) expected() (client, server []string) {
 	}
 	switch {
 	case up == 0:
-		server = []string{truncated, nothing}
+		server = []string{truncated, stopped, nothing}
 	case up < helloSize:
-		server = []string{truncated}
+		server = []string{truncated, stopped}
 	default:
 		server = gone
 	}
