@@ -177,6 +177,8 @@ func (t *tunnel) greet(ctx context.Context, conn net.Conn) (*Conn, error) {
 		conn.Close()
 		return nil, withClock(err, t.cfg.Now())
 	}
+	defer up.Wipe()
+	defer down.Wipe()
 	return newConn(conn, &t.cfg, &charmCodec{up}, &charmCodec{down}), nil
 }
 

@@ -16,9 +16,9 @@ const (
 	// link. (The C program waits 60 s, and for ever if it has nothing to send.)
 	DefaultTimeout = 20 * time.Second
 
-	// longestHeartbeat is the most that a session may go without sending
-	// anything, whatever its time-out: short enough to stay in the tables of
-	// any NAT on the way, and known to the peer, which counts on it.
+	// longestHeartbeat is the most that a session may go without a heartbeat,
+	// whatever its time-out: short enough to stay in the tables of any NAT on
+	// the way, and known to the peer, which counts on it.
 	longestHeartbeat = 10 * time.Second
 
 	// outBufferSize bounds what one write hands to TCP. It holds a maximal
@@ -36,9 +36,10 @@ const (
 type timing struct {
 	timeout time.Duration // a dead path is noticed within it
 
-	// heartbeat is how long a session may send nothing before it sends a
-	// frame without a packet. What is left of the time-out is for TCP to
-	// miss the acknowledgement.
+	// heartbeat is how often a session sends a frame without a packet. What is
+	// left of the time-out is for TCP to miss the acknowledgement. They go on
+	// under load, where they cost nothing, so that the peer knows how often to
+	// expect them.
 	heartbeat   time.Duration
 	userTimeout time.Duration
 
@@ -87,7 +88,7 @@ func newConn(conn net.Conn, cfg *Config, s sealer, o opener) *Conn {
 	c := &Conn{conn: conn, mtu: cfg.MTU, times: timingOf(cfg.Timeout), asleep: cfg.asleep, slept: cfg.asleep()}
 	c.start = time.Now()
 	c.out = newOutbox(s, c.start)
-	c.in = newInbox(o, c.start)
+	c.in = newInbox(o)
 	// Started only when c has it, since beat uses it.
 	c.heartbeat = time.AfterFunc(math.MaxInt64, c.beat)
 	c.heartbeat.Reset(c.times.heartbeat)
@@ -100,17 +101,20 @@ func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 // LocalAddr is our address of the connection.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 
-// beat sends a heartbeat if nothing was sent for a while, or tries again to
-// send what the peer has not taken yet; and sees to the next time.
+// beat sends a heartbeat when it is time, or tries again to send what the peer
+// has not taken yet; and sees to the next time.
 func (c *Conn) beat() {
 	if err := c.Slept(); err != nil {
 		c.Close(err)
 		return
 	}
-	next := retryInterval // another goroutine sends: no need for a heartbeat
+	next, err := retryInterval, error(nil) // another goroutine sends
 	if c.out.TryLock() {
-		next = c.sendIdle()
+		next, err = c.sendDue()
 		c.out.Unlock()
+	}
+	if err != nil {
+		c.Close(err)
 	}
 	if c.cause.Load() == nil {
 		c.heartbeat.Reset(next)
@@ -122,28 +126,24 @@ func (c *Conn) beat() {
 func (c *Conn) announce() {
 	c.out.Lock()
 	defer c.out.Unlock()
-	c.out.due = true
+	c.out.lastBeat = time.Time{}
 	c.heartbeat.Reset(0)
 }
 
-// sendIdle is what beat does while nobody else sends. It returns when to do so
+// sendDue is what beat does while nobody else sends. It returns when to do so
 // again.
-func (c *Conn) sendIdle() (next time.Duration) {
-	var err error
-	switch {
+func (c *Conn) sendDue() (next time.Duration, err error) {
+	switch now := time.Now(); {
 	case c.out.late:
 		err = c.send(nil)
-	case c.out.due || time.Since(c.out.last) >= c.times.heartbeat:
-		c.out.due = false
+	case now.Sub(c.out.lastBeat) >= c.times.heartbeat:
+		c.out.lastBeat = now
 		err = c.send(empty)
 	}
-	if err != nil {
-		c.Close(err)
+	if c.out.late {
+		return retryInterval, err
 	}
-	if c.out.late || c.out.due {
-		return retryInterval
-	}
-	return c.times.heartbeat - time.Since(c.out.last)
+	return c.times.heartbeat - time.Since(c.out.lastBeat), err
 }
 
 // empty is the batch that makes a heartbeat.
@@ -158,14 +158,28 @@ func (c *Conn) Slept() error {
 	return nil
 }
 
-// Close ends the session and unblocks everything that waits on it. The first
-// cause stays; see [Conn.Err].
+// Close ends the session, unblocks everything that waits on it and wipes its
+// keys. The first cause stays; see [Conn.Err].
 func (c *Conn) Close(cause error) {
 	c.closing.Do(func() {
 		c.cause.Store(&cause)
 		c.heartbeat.Stop()
 		c.conn.Close()
+		c.wipe()
 	})
+}
+
+// wipe forgets the keys of a connection that is closed, so that nobody holds a
+// lock for long any more.
+func (c *Conn) wipe() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.out.sealer.wipe()
+	c.out.sealer = nil
+	c.in.keys.Lock()
+	defer c.in.keys.Unlock()
+	c.in.opener.wipe()
+	c.in.opener = nil
 }
 
 // Err is the cause that the session was closed for, or nil while it is open.

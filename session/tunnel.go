@@ -103,7 +103,11 @@ func (t *tunnel) readDevice() error {
 // receive hands packets from c to the device, starting with those that c has
 // returned already, until the session ends. It returns why it did.
 func (t *tunnel) receive(c *Conn, packets [][]byte) error {
-	for {
+	for told := false; ; {
+		if c.in.known > 1 && !told {
+			told = true
+			t.cfg.Logger.Debug("peer sends heartbeats", "remote", c.RemoteAddr(), "every", c.in.beats[1].Round(100*time.Millisecond))
+		}
 		if len(packets) > 0 {
 			if err := t.writeDevice(c, packets); err != nil {
 				err = fmt.Errorf("write to device: %w", err)

@@ -55,6 +55,7 @@ type options struct {
 
 	Timeout        time.Duration // how long a dead path may go unnoticed
 	ReconnectLimit int           // connection attempts in a row; 0 means for ever
+	Sandbox        sandbox
 	DryRun         bool
 	Health         string // HOST:PORT to answer questions about the tunnel's health on; empty is none
 
@@ -109,6 +110,7 @@ var flags = slices.Concat([]option{
 	flag("--allow", parsePrefixes, func(o *options) *[]netip.Prefix { return &o.Net.Allowed }),
 	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
 	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
+	flag("--sandbox", oneOf(sandboxAuto, sandboxOff), func(o *options) *sandbox { return &o.Sandbox }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
 
@@ -257,6 +259,7 @@ func defaultOptions(role netcfg.Role, goos string) options {
 			Congestion:   defaultCongestion,
 			StateDir:     defaultStateDir,
 		},
+		Sandbox:   sandboxAuto,
 		LogLevel:  slog.LevelInfo,
 		LogFormat: logText,
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,20 @@ import (
 // write: a read-only file system, or not our own directory.
 func unwritable(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
+}
+
+// Lasts returns an error if former values cannot be kept in a directory, which
+// need not exist yet, and so are lost when the process is killed.
+func Lasts(dir string) error {
+	err := unix.Access(dir, unix.W_OK)
+	if err == unix.ENOENT {
+		dir = filepath.Dir(dir)
+		err = unix.Access(dir, unix.W_OK)
+	}
+	if err != nil {
+		return &os.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // namespace is a name for the network namespace of the calling thread. The
