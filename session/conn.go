@@ -69,6 +69,8 @@ type Conn struct {
 	in      inbox
 	relaxed atomic.Bool // see relax
 
+	established bool // has been the session of a server, which guards it
+
 	// For [Status], which must not wait for a lock: times by clock, 0 for none.
 	start      time.Time
 	heard      atomic.Int64 // the last frame came

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -86,20 +87,19 @@ func testPlan(t *testing.T, plan faultPlan) {
 // checkPackets checks what has arrived, now that all has.
 func (b *relayBench) checkPackets(t *testing.T) {
 	t.Helper()
-	replaced := count(b.serverLog.ends, func(e event) bool { return e.err == errReplaced })
-	clientEnds := count(b.clientLog.ends, func(e event) bool { return e.message == "session ended" })
-	serverEnds := count(b.serverLog.ends, func(e event) bool { return e.message == "Client disconnected" })
+	clientEnds := count(b.clientLog.ends, "session ended")
+	serverEnds := count(b.serverLog.ends, "Client disconnected")
 	// The last session of each side has lost nothing.
-	for _, err := range []error{b.up.check(clientEnds-1, replaced), b.down.check(serverEnds-1, 0)} {
+	for _, err := range []error{b.up.check(clientEnds-1, serverEnds-1), b.down.check(serverEnds-1, 0)} {
 		if err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-func count(events []event, like func(event) bool) (n int) {
+func count(events []event, message string) (n int) {
 	for _, e := range events {
-		if like(e) {
+		if e.message == message {
 			n++
 		}
 	}
@@ -155,7 +155,7 @@ func kindOf(err error) string {
 	switch {
 	case err == nil:
 		return nothing
-	case err == errStopped:
+	case err == errStopped, errors.Is(err, net.ErrClosed):
 		return stopped
 	case err == errReplaced:
 		return replaced
@@ -179,8 +179,9 @@ func kindOf(err error) string {
 // connection, after it.
 func (c *relayed) expected() (client, server []string) {
 	end, up, down := c.plan.end, int(c.up.passed.Load()), int(c.down.passed.Load())
-	// The client may be back before the server has noticed that it was gone.
-	gone := []string{closed, replaced}
+	// The client may be back before the server has noticed that it was gone,
+	// and the run may be over.
+	gone := []string{closed, replaced, stopped}
 	switch {
 	case !c.ended.Load():
 		return []string{stopped}, []string{stopped, closed}
@@ -205,9 +206,9 @@ func (c *relayed) expected() (client, server []string) {
 	}
 	switch {
 	case up == 0:
-		server = []string{truncated, nothing}
+		server = []string{truncated, stopped, nothing}
 	case up < helloSize:
-		server = []string{truncated}
+		server = []string{truncated, stopped}
 	default:
 		server = gone
 	}

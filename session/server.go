@@ -151,7 +151,7 @@ func (s *server) handle(conn net.Conn) {
 		err = s.receive(c, packets)
 	}
 	c.Close(err)
-	if s.leave(c) || c.Err() == errReplaced {
+	if s.leave(c) {
 		s.log(c).Info("Client disconnected", "reason", c.Err(), "stats", c.Stats())
 	} else {
 		s.notices.log(s.log(c), slog.LevelInfo, "newcomer dropped", "reason", c.Err())
@@ -242,19 +242,21 @@ func (s *server) takeOver(c *Conn) error {
 // activate makes c the session. The caller holds the lock.
 func (s *server) activate(c *Conn) {
 	s.forget(c)
+	c.established = true
 	s.session.Store(c)
 	s.cfg.Status.connected()
 	s.cfg.Logger.Info("Session established", "remote", c.RemoteAddr())
 }
 
-// leave takes note that c is over, and reports whether it was the session.
-// Then the newest that waits becomes the session, if it has proved itself.
+// leave takes note that c is over, and reports whether it has been the session.
+// If it still was, the newest that waits becomes the session, if it has proved
+// itself.
 func (s *server) leave(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(c)
 	if !s.session.CompareAndSwap(c, nil) {
-		return false
+		return c.established
 	}
 	for _, n := range slices.Backward(s.waiting) {
 		if n.proven && !s.stopped {

@@ -138,6 +138,22 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
+// A session that has ended, and is replaced before that is noticed, was one.
+func TestReplacedAtItsEnd(t *testing.T) {
+	cfg, _, _ := testConfig(t)
+	s := &server{tunnel: &tunnel{cfg: cfg, session: &cfg.Status.session}}
+	old, heir := testConn(t, &scriptConn{}), testConn(t, &scriptConn{})
+	defer s.admit(old, true).Stop()
+	defer s.admit(heir, true).Stop()
+	old.Close(errPeerClosed)
+	if err := s.takeOver(heir); err != nil {
+		t.Fatal(err)
+	}
+	if !s.leave(old) {
+		t.Error("the old session counts as a newcomer")
+	}
+}
+
 // A newcomer that proves nothing goes after a while, unless the session ends
 // before: then there is nothing to prove.
 func TestUnprovenNewcomer(t *testing.T) {
