@@ -38,8 +38,9 @@ const (
 	// its session.
 	memorySlack = 16
 	// keyedMemorySlack: the session of an intruder has buffers of half a
-	// megabyte, and some that wait for it may be there at a time.
-	keyedMemorySlack = 32
+	// megabyte, some that wait for it may be there at a time, and again the
+	// heap may double.
+	keyedMemorySlack = 48
 	// logSlack is in lines. It must not depend on the number of inputs.
 	logSlack = 30
 	// threadSlack: a Go program keeps all threads that it ever had, and has a
