@@ -76,7 +76,7 @@ func TestCrowdedOut(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name        string
-		descriptors int // that the server has left; 0: as many as it likes
+		descriptors int    // that the server has left; 0: as many as it likes
 		says        string // when they run out
 	}{
 		{"places", 0, "made room for newer connections"},
