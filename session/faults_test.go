@@ -71,6 +71,7 @@ func testPlan(t *testing.T, plan faultPlan) {
 	defer func() {
 		b.stop()
 		if t.Failed() {
+			t.Logf("up: %v; down: %v", b.up.err, b.down.err)
 			t.Logf("plan: %+v", plan)
 		}
 	}()
