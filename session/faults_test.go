@@ -98,6 +98,7 @@ func (b *relayBench) checkPackets(t *testing.T) {
 	}
 }
 
+// count is how many events have a message.
 func count(events []event, message string) (n int) {
 	for _, e := range events {
 		if e.message == message {
