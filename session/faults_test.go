@@ -71,6 +71,7 @@ func testPlan(t *testing.T, plan faultPlan) {
 	defer func() {
 		b.stop()
 		if t.Failed() {
+			t.Logf("up: %v; down: %v", b.up.err, b.down.err)
 			t.Logf("plan: %+v", plan)
 		}
 	}()
@@ -97,6 +98,7 @@ func (b *relayBench) checkPackets(t *testing.T) {
 	}
 }
 
+// count is how many events have a message.
 func count(events []event, message string) (n int) {
 	for _, e := range events {
 		if e.message == message {

@@ -149,8 +149,8 @@ func (r *relay) accept() {
 			return
 		}
 		r.gate.Lock()
-		r.gate.Unlock()
 		server, err := net.Dial("tcp", r.server.String())
+		r.gate.Unlock()
 		if err != nil {
 			client.Close()
 			continue
