@@ -20,6 +20,14 @@ const autoUnits = 32
 
 var driver = driverOf(runtime.GOOS)
 
+// What becomes of an interface that we have made by opening it, when its
+// descriptor is closed: afterClose of each system.
+const (
+	vanishes  = iota // with the last close
+	stays            // until it is destroyed
+	permanent        // it cannot be destroyed
+)
+
 func open(ctx context.Context, name string, mtu int) (d Device, err error) {
 	if name == "" {
 		return openFree(mtu)
@@ -60,10 +68,10 @@ func openNamed(name string, mtu int) (Device, error) {
 		return nil, attachError(name, err)
 	}
 	d := &device{name: name}
-	if outlivesDescriptor && !existed {
+	if !existed && afterClose == stays {
 		d.destroy = func() error { return destroy(name) }
 	}
-	if err := d.configure(fd, mtu, !existed); err != nil {
+	if err := d.configure(fd, mtu, existed); err != nil {
 		unix.Close(fd)
 		if d.destroy != nil {
 			err = errors.Join(err, d.destroy())
@@ -77,10 +85,10 @@ func openNamed(name string, mtu int) (Device, error) {
 	return d, nil
 }
 
-// configure prepares the descriptor of an interface, and sets the MTU. It goes
-// back when the device is closed, which matters where the interface stays.
-func (d *device) configure(fd, mtu int, made bool) error {
-	if err := prepare(fd, made); err != nil {
+// configure prepares the descriptor of an interface, and sets the MTU, which
+// is put back on one that stays when the device is closed.
+func (d *device) configure(fd, mtu int, existed bool) error {
+	if err := prepare(fd, existed); err != nil {
 		return fmt.Errorf("set its mode: %w", err)
 	}
 	// By fcntl, since for NetBSD's driver it is not enough to be opened so:
@@ -95,7 +103,9 @@ func (d *device) configure(fd, mtu int, made bool) error {
 	if err := setMTU(d.name, mtu); err != nil {
 		return fmt.Errorf("set mtu %d: %w", mtu, err)
 	}
-	d.restore = func() error { return gone(setMTU(d.name, before)) }
+	if existed || afterClose == permanent {
+		d.restore = func() error { return gone(setMTU(d.name, before)) }
+	}
 	return nil
 }
 

@@ -13,9 +13,8 @@ const (
 	sysprotoControl = 2
 )
 
-// outlivesDescriptor: the kernel detaches the interface with the last close of
-// the socket (utun_ctl_disconnect).
-const outlivesDescriptor = false
+// The last close of the socket detaches the interface (utun_ctl_disconnect).
+const afterClose = vanishes
 
 const missingHint = "this kernel has no utun control"
 

@@ -2,10 +2,9 @@ package tun
 
 import "golang.org/x/sys/unix"
 
-// outlivesDescriptor: it does, but cannot be destroyed either, since it belongs
-// to its device file (tun_clone_destroy in if_tun.c). The last close takes its
-// addresses and announces that it is gone (tunclose).
-const outlivesDescriptor = false
+// The interface belongs to its device file (tun_clone_destroy in if_tun.c). The
+// last close takes its addresses and announces that it is gone (tunclose).
+const afterClose = permanent
 
 const missingHint = "load the driver (kldload if_tun), or make one more interface (ifconfig tunN create)"
 

@@ -2,9 +2,9 @@ package tun
 
 import "golang.org/x/sys/unix"
 
-// outlivesDescriptor: interfaces "persist until the if_tuntap.ko module is
-// unloaded, or until removed with the ifconfig(8) command" (tun(4)).
-const outlivesDescriptor = true
+// Interfaces "persist until the if_tuntap.ko module is unloaded, or until
+// removed with the ifconfig(8) command" (tun(4)).
+const afterClose = stays
 
 const missingHint = "load the driver (kldload if_tuntap), and let it make interfaces (sysctl net.link.tun.devfs_cloning=1)"
 
@@ -15,8 +15,8 @@ const missingHint = "load the driver (kldload if_tuntap), and let it make interf
 //
 // What we have made shall go with us when we are killed, too. Earlier releases
 // cannot do that, and then only a clean end removes it.
-func prepare(fd int, made bool) error {
-	if made {
+func prepare(fd int, existed bool) error {
+	if !existed {
 		unix.IoctlSetPointerInt(fd, freebsdTUNSTRANSIENT, 1)
 	}
 	return unix.IoctlSetPointerInt(fd, freebsdTUNSIFHEAD, 1)

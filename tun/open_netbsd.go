@@ -2,9 +2,8 @@ package tun
 
 import "golang.org/x/sys/unix"
 
-// outlivesDescriptor: the last close takes the interface down, and no more
-// (tunclose in if_tun.c).
-const outlivesDescriptor = true
+// The last close takes the interface down, and no more (tunclose in if_tun.c).
+const afterClose = stays
 
 const missingHint = "make its file (cd /dev && sh MAKEDEV tunN)"
 

@@ -1,8 +1,8 @@
 package tun
 
-// outlivesDescriptor: the kernel destroys what was made by opening it with the
-// last close, and keeps what ifconfig has made (tun(4)).
-const outlivesDescriptor = false
+// The last close destroys what opening has made, and keeps what ifconfig has
+// made (tun(4)).
+const afterClose = vanishes
 
 const missingHint = "make its file (cd /dev && sh MAKEDEV tunN)"
 
