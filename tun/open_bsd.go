@@ -71,15 +71,16 @@ func openNamed(name string, mtu int) (Device, error) {
 	if !existed && afterClose == stays {
 		d.destroy = func() error { return destroy(name) }
 	}
-	if err := d.configure(fd, mtu, existed); err != nil {
-		unix.Close(fd)
-		if d.destroy != nil {
-			err = errors.Join(err, d.destroy())
-		}
-		return nil, fmt.Errorf("interface %s: %w", name, err)
-	}
 	d.frameHeaders()
-	if err := d.start(os.NewFile(uintptr(fd), name)); err != nil {
+	if err = d.configure(fd, mtu, existed); err != nil {
+		unix.Close(fd)
+	} else {
+		err = d.start(os.NewFile(uintptr(fd), name))
+	}
+	if err != nil && d.destroy != nil {
+		err = errors.Join(err, d.destroy())
+	}
+	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", name, err)
 	}
 	return d, nil
