@@ -45,10 +45,14 @@ lint:
 
 # Build for every system.
 cross:
-    for target in $(go tool dist list | grep -E '^(linux|darwin|freebsd|netbsd|openbsd|dragonfly)/'); do \
+    .ci/targets | while read -r target; do \
         echo $target; \
-        CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build -o /dev/null ./cmd/dsvpn || exit 1; \
+        env CGO_ENABLED=0 $target go build -trimpath -o /dev/null ./cmd/dsvpn || exit 1; \
     done
+
+# Make the archives of a release in dist, such as `just release 1.2.3`.
+release version:
+    .ci/release {{version}} dist
 
 # Build the container image: the static program and nothing else.
 image: build
