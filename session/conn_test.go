@@ -276,8 +276,12 @@ func TestSilence(t *testing.T) {
 		{"a late one and one that seems early", 4 * time.Second, []time.Duration{0, 10 * time.Second, 15 * time.Second, 5 * time.Second}, 20 * time.Second},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			c, peer := piped(t)
-			c.times = timingOf(tt.timeout)
+			near, peer := net.Pipe()
+			defer peer.Close()
+			cfg := connConfig(testMTU)
+			cfg.Timeout = tt.timeout
+			c := newConn(near, cfg, &charmCodec{testState()}, &charmCodec{testState()})
+			defer c.Close(errStopped)
 			go io.Copy(io.Discard, peer)
 			go func() {
 				frames := sealed(make([][]byte, len(tt.intervals))...)
