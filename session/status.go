@@ -89,7 +89,7 @@ func (r Report) Alive() error {
 // Our own peers are never silent, so frames that stay out mean that the peer
 // hangs. Other peers, such as the C program, are silent when they have
 // nothing to say. What we send them, heartbeats at least, has to be
-// acknowledged by their TCP though, or the session ends after half a minute:
+// acknowledged by their TCP though, or the session ends within the time-out:
 // for them, that there is a session says enough.
 func (r Report) Ready() error {
 	switch {
