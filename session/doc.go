@@ -27,7 +27,11 @@
 //  3. The session's own goroutine hands all packets to the device at once
 //     ([Device.WriteBatch]).
 //
-// The two ways share nothing: a peer that stops reading blocks what is sent
-// to it, and no more. The first error of either ends the session; an error of
-// the device ends everything.
+// The two ways share nothing: a peer that stops reading loses what is sent to
+// it, and no more. The first error of either ends the session; an error of the
+// device ends everything.
+//
+// Strangers meet a server that says nothing. Connections without a handshake
+// are few, and the oldest makes room for the newest; one that is refused is read
+// on and closed when its time is up, so that it looks like any other.
 package session
