@@ -1,37 +1,14 @@
+//go:build linux || darwin || dragonfly || freebsd || netbsd || openbsd
+
 package sysctl
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
-
-// unwritable reports whether an error says that this place is not for us to
-// write: a read-only file system, or not our own directory.
-func unwritable(err error) bool {
-	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
-}
-
-// namespace is a name for the network namespace of the calling thread. The
-// cookie (SO_NETNS_COOKIE, since Linux 5.14) is never used again while the
-// machine is up; the inode number, for older kernels, may be.
-func namespace() string {
-	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err == nil {
-		defer unix.Close(fd)
-		if cookie, err := unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE); err == nil {
-			return fmt.Sprintf("%d", cookie)
-		}
-	}
-	var st unix.Stat_t
-	if unix.Stat("/proc/thread-self/ns/net", &st) == nil {
-		return fmt.Sprintf("inode-%d", st.Ino)
-	}
-	return "unknown"
-}
 
 // lock makes the directory and locks it, so that the directory itself is the
 // lock and no other file is needed. The unlock removes it if it is empty.
