@@ -345,16 +345,17 @@ func TestRunFails(t *testing.T) {
 	patient := h
 	patient.Patience = 0
 	for _, tt := range []struct {
-		h    Host
-		name string
-		want []string
-		gone bool
+		h       Host
+		name    string
+		want    []string
+		gone    bool
+		refused bool
 	}{
-		{patient, "fails", []string{"fails a 'b c': exit status 3: route: writing to routing socket: not in table"}, true},
-		{patient, "dies", []string{"dies a 'b c': signal: killed: it said nothing"}, false},
-		{h, "hangs", []string{"hangs a 'b c': it took too long and was killed (after 200ms): it said nothing"}, false},
-		{patient, "absent", []string{"absent a 'b c': absent is not in ", "it said nothing"}, false},
-		{patient, "floods", []string{"floods a 'b c': exit status 1: xxxx", "..."}, false},
+		{patient, "fails", []string{"fails a 'b c': exit status 3: route: writing to routing socket: not in table"}, true, true},
+		{patient, "dies", []string{"dies a 'b c': signal: killed: it said nothing"}, false, false},
+		{h, "hangs", []string{"hangs a 'b c': it took too long and was killed (after 200ms): it said nothing"}, false, false},
+		{patient, "absent", []string{"absent a 'b c': absent is not in ", "it said nothing"}, false, true},
+		{patient, "floods", []string{"floods a 'b c': exit status 1: xxxx", "..."}, false, true},
 	} {
 		output, err := tt.h.Run(Command{Args: []string{tt.name, "a", "b c"}})
 		failed, ok := errors.AsType[*RunError](err)
@@ -367,8 +368,8 @@ func TestRunFails(t *testing.T) {
 				t.Errorf("%s: error %q, want one with %q", tt.name, err, part)
 			}
 		}
-		if failed.Gone() != tt.gone || len(err.Error()) > 1000 || len(output) > maxOutput {
-			t.Errorf("%s: gone %v, an error of %d bytes, an output of %d", tt.name, failed.Gone(), len(err.Error()), len(output))
+		if failed.Gone() != tt.gone || failed.Refused() != tt.refused || len(err.Error()) > 1000 || len(output) > maxOutput {
+			t.Errorf("%s: gone %v, refused %v, an error of %d bytes, an output of %d", tt.name, failed.Gone(), failed.Refused(), len(err.Error()), len(output))
 		}
 	}
 	if _, err := h.Run(Command{Args: []string{"hangs"}}); !errors.Is(err, ErrTimeout) {

@@ -43,6 +43,18 @@ func (e *RunError) Gone() bool {
 	return slices.ContainsFunc(gone, func(s string) bool { return strings.Contains(e.Output, s) })
 }
 
+// ExitStatus is how a command has ended that says itself that it failed.
+type ExitStatus int
+
+func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// Refused reports whether the command has ended by itself, having done nothing.
+// If not, nobody knows what it has done.
+func (e *RunError) Refused() bool {
+	_, ok := errors.AsType[ExitStatus](e.Err)
+	return ok || errors.Is(e.Err, exec.ErrNotFound)
+}
+
 // ErrTimeout says that a command did not end in time, and was killed.
 var ErrTimeout = errors.New("it took too long and was killed")
 
@@ -115,9 +127,12 @@ func (h Host) Run(c Command) (string, error) {
 	cmd.Stdout, cmd.Stderr = &said, &said
 	setApart(cmd)
 	err = cmd.Run()
+	exit, ok := errors.AsType[*exec.ExitError](err)
 	switch {
 	case ctx.Err() != nil:
 		return fail(said.String(), fmt.Errorf("%w (after %v)", ErrTimeout, limit))
+	case ok && exit.Exited():
+		return fail(said.String(), ExitStatus(exit.ExitCode()))
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
 		return fail(said.String(), err)
 	}
