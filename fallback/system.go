@@ -88,6 +88,9 @@ func For(goos string) (System, bool) {
 	return Systems[i], true
 }
 
+// HintFor is the hint, with the values of variables.
+func (s System) HintFor(vars Vars) (string, error) { return expandText(s.Hint, vars) }
+
 // gone is what commands say, in the C locale, when that which they should take
 // away is not there: route(8) of all systems, ifconfig(8) of OpenBSD and of the
 // others about an interface, strerror(3) of all of them for EADDRNOTAVAIL and

@@ -3,6 +3,7 @@ package netcfg
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,21 +36,26 @@ const (
 // anew and the host follows it. When the host's own ways to others have changed,
 // its default routes or addresses, changed is called.
 //
-// It must end before Undo is called.
-func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
-	events, err := Watch(ctx)
+// The watch begins at once. The function that Guard returns does the work, and
+// must end before Undo is called.
+func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) (work func(), err error) {
+	events, err := a.facts.on().watch(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	known, err := a.facts.on().waysOut(cfg.Interface)
+	if err != nil {
+		return nil, err
+	}
+	return func() { a.guard(ctx, cfg, changed, events, known) }, nil
+}
+
+func (a *Applied) guard(ctx context.Context, cfg Config, changed func(), events <-chan struct{}, known string) {
 	var (
 		pause = settle
 		last  time.Time // of a repair
 		round <-chan time.Time
 	)
-	known, err := waysOut(cfg.Interface)
-	if err != nil {
-		return err
-	}
 	if a.hasSilentParts() {
 		ticker := time.NewTicker(rounds)
 		defer ticker.Stop()
@@ -58,33 +64,54 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-round:
 			if time.Since(last) < pause {
 				continue
 			}
 		case _, ok := <-events:
 			if !ok {
-				return nil
+				return
 			}
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
-				return nil
+				return
 			}
 		}
-		a.follow(cfg)
-		if a.mend() {
+		if a.repair(cfg) {
 			pause, last = min(2*pause, patience), time.Now()
 		} else if time.Since(last) > peace {
 			pause = settle
 		}
 		// Most of what happens on a host is nothing to a connection.
-		if now, err := waysOut(cfg.Interface); err == nil && now != known {
+		if now, err := a.facts.on().waysOut(cfg.Interface); err == nil && now != known {
 			known = now
 			changed()
 		}
 	}
+}
+
+// repair has the host follow its network, and puts back what is missing of the
+// plan. It reports whether anything was.
+func (a *Applied) repair(cfg Config) (any bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.follow(cfg)
+	return a.mend()
+}
+
+// Reach makes the ways to the addresses of the server, and takes away those to
+// others, where the plan has such ways. It is for a client whose server's name
+// has come to mean other addresses.
+func (a *Applied) Reach(cfg Config, servers []netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if slices.Equal(servers, a.servers) || a.servers == nil && slices.Equal(servers, cfg.Servers) {
+		return
+	}
+	a.servers = slices.Clone(servers)
+	a.follow(cfg)
 }
 
 // hasSilentParts reports whether something was done that can be undone without
@@ -100,10 +127,13 @@ func (a *Applied) hasSilentParts() bool {
 // follow makes the plan anew from the host's present default routes and
 // rules of other tunnels, and changes what is different.
 func (a *Applied) follow(cfg Config) {
-	facts, err := a.facts.refresh(cfg)
+	facts, err := a.facts.on().refresh(a.facts, cfg)
 	if err != nil {
 		a.log.Debug("facts not read", "err", err)
 		return
+	}
+	if a.servers != nil {
+		cfg.Servers = a.servers
 	}
 	plan, err := MakePlan(cfg, facts)
 	if err != nil {

@@ -122,6 +122,9 @@ func (c *Client) connect(ctx context.Context, t *tunnel) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.cfg.Resolved != nil {
+		t.cfg.Resolved(addrs)
+	}
 	for i, addr := range addrs {
 		target := netip.AddrPortFrom(addr, c.port)
 		conn, connErr := t.dial(ctx, target)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 
 	"dsvpn/netcfg"
@@ -15,18 +16,24 @@ import (
 // be found wrong is found before the host changes, which is from the opening
 // of the interface on.
 func (p *program) up(ctx context.Context, o options, key session.Key) error {
-	if !o.DryRun {
+	if !o.DryRun && !o.FallbackDryRun {
 		if err := checkPrivilege(); err != nil {
 			return err
 		}
 	}
-	facts, err := netcfg.Probe(o.Net)
+	facts, err := p.probe(o)
 	if err != nil {
+		return err
+	}
+	if err := p.findServer(ctx, &o, facts); err != nil {
 		return err
 	}
 	plan, err := p.plan(&o, facts)
 	if err != nil {
 		return err
+	}
+	if o.FallbackDryRun {
+		return p.printCommands(plan)
 	}
 	if o.DryRun {
 		return p.printPlan(o, plan)
@@ -72,6 +79,11 @@ func (p *program) plan(o *options, facts netcfg.Facts) (netcfg.Plan, error) {
 			p.log.Info("EXTERNAL is neither an interface nor an address of this host: ignored", "value", o.External)
 		}
 	}
+	if facts.HasCommands() && o.Net.Role == netcfg.Client {
+		if err := o.setGateway(); err != nil {
+			return netcfg.Plan{}, err
+		}
+	}
 	cfg := o.Net
 	if cfg.Interface == tun.Auto {
 		cfg.Interface = facts.FreeInterface()
@@ -82,8 +94,7 @@ func (p *program) plan(o *options, facts netcfg.Facts) (netcfg.Plan, error) {
 // printPlan answers --dry-run: what would be done, as one would type it.
 func (p *program) printPlan(o options, plan netcfg.Plan) error {
 	p.explain(plan)
-	name := plan.Interface
-	return p.print(fmt.Sprintf("ip tuntap add dev %[1]s mode tun\nip link set dev %[1]s mtu %[2]d\n%[3]s", name, o.Net.MTU, plan))
+	return p.print(plan.Opening(o.Net.MTU) + plan.String())
 }
 
 func (p *program) explain(plan netcfg.Plan) {
@@ -127,12 +138,16 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 	}()
 	guarded, stop := context.WithCancel(ctx)
 	var guard sync.WaitGroup
-	guard.Go(func() {
-		if err := applied.Guard(guarded, o.Net, end.networkChanged); err != nil {
-			p.log.Warn("nobody watches over the host", "err", err)
-		}
-	})
+	if work, err := applied.Guard(guarded, o.Net, end.networkChanged); err != nil {
+		p.log.Warn("nobody watches over the host", "err", err)
+	} else {
+		guard.Go(work)
+	}
 	defer guard.Wait() // before the host is put back
 	defer stop()
+	end.attach(func(servers []netip.Addr) { applied.Reach(o.Net, servers) })
+	if err := confine(o); err != nil {
+		return err
+	}
 	return end.run(ctx)
 }
