@@ -143,6 +143,13 @@ func TestRoutesAreDescribed(t *testing.T) {
 			t.Errorf("For(%q) = %q, %v", s.Name, found.Title, ok)
 		}
 	}
+	for name, want := range map[string]string{"darwin": "ifconfig pfctl route sysctl", "openbsd": "ifconfig pfctl route sysctl",
+		"freebsd": "ifconfig route sysctl", "dragonfly": "ifconfig route sysctl", "netbsd": "ifconfig route sysctl"} {
+		s, _ := For(name)
+		if got := strings.Join(s.Programs(), " "); got != want {
+			t.Errorf("%s runs %s, want %s", s.Title, got, want)
+		}
+	}
 	if _, ok := For("linux"); ok {
 		t.Error("there is a table for Linux, which needs none")
 	}

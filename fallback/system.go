@@ -1,6 +1,9 @@
 package fallback
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // System is an operating system that is set up with its own commands.
 type System struct {
@@ -86,6 +89,27 @@ func For(goos string) (System, bool) {
 		return System{}, false
 	}
 	return Systems[i], true
+}
+
+// Programs are those that the tables of a system run.
+func (s System) Programs() (names []string) {
+	add := func(command string) {
+		if words := strings.Fields(command); len(words) > 0 && !slices.Contains(names, words[0]) {
+			names = append(names, words[0])
+		}
+	}
+	for _, l := range slices.Concat(s.Client, s.Server) {
+		add(l.Do)
+		add(l.Undo)
+		if l.Sysctl != "" {
+			add("sysctl")
+		}
+	}
+	for _, n := range s.Needs {
+		add(n.Ask)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // HintFor is the hint, with the values of variables.

@@ -45,7 +45,8 @@ func confine(o options) error {
 	if err := unix.UnveilBlock(); err != nil {
 		return fmt.Errorf("unveil: %w", err)
 	}
-	const promises = "stdio" + // memory, threads, and descriptors that are open
+	const promises = "error" + // what we have forgotten here fails (ENOSYS), and nobody is killed
+		" stdio" + // memory, threads, and descriptors that are open
 		" inet dns" + // sessions, the name of the server
 		" route" + // facts, when the network has changed
 		" rpath wpath cpath flock" + // the state folder
