@@ -18,5 +18,5 @@
 // in, so that a value is always one argument, or a part of one, whatever it
 // holds.
 //
-// PORTING.md tells how to add a system.
+// PORTING.md, beside this file, tells how to add a system.
 package fallback
