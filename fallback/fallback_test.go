@@ -277,6 +277,7 @@ var programs = map[string]func(){
 	"says":  func() { fmt.Printf("%s\n%q\n", strings.Join(os.Environ(), "\n"), os.Args[1:]) },
 	"reads": func() { os.Stdout.ReadFrom(os.Stdin) },
 	"fails": func() { fmt.Fprintln(os.Stderr, "route: writing to routing socket: not in table"); os.Exit(3) },
+	"lies":  func() { fmt.Fprintln(os.Stderr, "route: writing to routing socket: File exists") }, // as on macOS
 	"dies": func() {
 		self, _ := os.FindProcess(os.Getpid())
 		self.Kill()
@@ -384,6 +385,21 @@ func TestRunFails(t *testing.T) {
 	}
 	if _, err := h.Run(Command{}); err == nil {
 		t.Error("no command has run")
+	}
+}
+
+// A success that is none, as route(8) of macOS has them.
+func TestDo(t *testing.T) {
+	h := newHost(t)
+	if _, err := Do(h, Command{Args: []string{"says"}}); err != nil {
+		t.Error(err)
+	}
+	_, err := Do(h, Command{Args: []string{"lies"}})
+	if failed, ok := errors.AsType[*RunError](err); !ok || !failed.Refused() || failed.Gone() || !strings.Contains(err.Error(), "File exists") {
+		t.Errorf("the lie is the error %v", err)
+	}
+	if _, err := Do(h, Command{Args: []string{"fails"}}); !strings.Contains(fmt.Sprint(err), "exit status 3") {
+		t.Errorf("the failure is the error %v", err)
 	}
 }
 

@@ -48,11 +48,27 @@ type ExitStatus int
 
 func (s ExitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
+// errQuiet is a failure that the exit status does not tell.
+var errQuiet = errors.New("it ends like a success, and says")
+
+// failures are what commands say that end with 0 all the same: route(8) of macOS,
+// whose newroute ends so whatever the kernel has answered.
+var failures = []string{"writing to routing socket: "}
+
+// Do runs a command and looks at what it says, too.
+func Do(r Runner, c Command) (output string, err error) {
+	output, err = r.Run(c)
+	if err == nil && slices.ContainsFunc(failures, func(s string) bool { return strings.Contains(output, s) }) {
+		err = &RunError{Command: c, Output: output, Err: errQuiet}
+	}
+	return output, err
+}
+
 // Refused reports whether the command has ended by itself, having done nothing.
 // If not, nobody knows what it has done.
 func (e *RunError) Refused() bool {
 	_, ok := errors.AsType[ExitStatus](e.Err)
-	return ok || errors.Is(e.Err, exec.ErrNotFound)
+	return ok || errors.Is(e.Err, errQuiet) || errors.Is(e.Err, exec.ErrNotFound)
 }
 
 // ErrTimeout says that a command did not end in time, and was killed.

@@ -20,6 +20,7 @@ import (
 // the traps that their sources show.
 type fakeHost struct {
 	mu         sync.Mutex
+	terse      bool // ifconfig does not say what is wrong
 	system     string
 	interfaces []link.Interface
 	routes     []link.Entry
@@ -175,10 +176,13 @@ func (h *fakeHost) Run(c fallback.Command) (string, error) {
 	if how == vanishes {
 		return fail("", cause)
 	}
-	if err != nil {
-		return fail(err.Error(), fallback.ExitStatus(1))
+	switch {
+	case err == nil:
+		return said, nil
+	case h.system == "darwin" && c.Args[0] == "route" && !strings.HasPrefix(err.Error(), "usage"):
+		return err.Error(), nil // its newroute does not end with the status of the kernel's answer
 	}
-	return said, nil
+	return fail(err.Error(), fallback.ExitStatus(1))
 }
 
 func (h *fakeHost) perform(c fallback.Command) (said string, err error) {
@@ -200,8 +204,12 @@ func (h *fakeHost) perform(c fallback.Command) (said string, err error) {
 
 func (h *fakeHost) ifconfig(args []string) error {
 	i := slices.IndexFunc(h.interfaces, func(i link.Interface) bool { return i.Name == args[0] })
+	if i < 0 && h.terse {
+		return errors.New("ifconfig: SIOCDIFADDR: something is wrong")
+	}
 	if i < 0 {
-		return fmt.Errorf("ifconfig: interface %s does not exist", args[0])
+		return map[bool]error{true: fmt.Errorf("ifconfig: %s: no such interface", args[0]),
+			false: fmt.Errorf("ifconfig: interface %s does not exist", args[0])}[h.system == "openbsd"]
 	}
 	rest := args[1:]
 	is6 := rest[0] == "inet6"

@@ -80,7 +80,7 @@ func hostRoutes(table []link.Entry, stateDir string) (addrs []netip.Addr, err er
 // what it has not.
 func unmet(h fallback.Runner, sys fallback.System) (without []string) {
 	for _, need := range sys.Needs {
-		said, err := h.Run(fallback.Command{Args: strings.Fields(need.Ask)})
+		said, err := fallback.Do(h, fallback.Command{Args: strings.Fields(need.Ask)})
 		switch {
 		case err != nil:
 			without = append(without, err.Error())

@@ -58,6 +58,9 @@ func (s Run) do() (undo func() error, err error) {
 	if s.on == nil {
 		return nil, errors.ErrUnsupported
 	}
+	if err := s.isFree(); err != nil {
+		return nil, err
+	}
 	e := entry{Undo: s.Undo, To: s.To, Via: s.Via}
 	if s.Gives == "" {
 		// The record is there before the thing: of the two ways to crash in
@@ -66,7 +69,7 @@ func (s Run) do() (undo func() error, err error) {
 			return nil, err
 		}
 	}
-	output, err := s.on.Run(s.Do)
+	output, err := fallback.Do(s.on, s.Do)
 	if failed, ok := errors.AsType[*fallback.RunError](err); ok && failed.Refused() {
 		e.Done = true // what is there is somebody else's
 		return nil, errors.Join(err, note(s.Record, e))
@@ -82,12 +85,43 @@ func (s Run) do() (undo func() error, err error) {
 	if len(e.Undo.Args) == 0 {
 		return nil, err
 	}
-	return func() error { return takeBack(s.on, s.Record, e) }, err
+	return func() error { return s.undo(e) }, err
+}
+
+// isFree looks for somebody else's route to the destination. Most systems would
+// refuse a second one, but FreeBSD would use both in turn.
+func (s Run) isFree() error {
+	if !s.To.IsValid() {
+		return nil
+	}
+	table, err := s.on.Table()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(table, func(e link.Entry) bool { return e.To == s.To && e.Static && !e.Scoped })
+	if i < 0 {
+		return nil
+	}
+	return fmt.Errorf("there is such a route already, by %s via %s: does another VPN run?", table[i].Interface, table[i].Via)
+}
+
+// undo takes back what was done. What belongs to the interface is gone if that
+// is, whatever the command says.
+func (s Run) undo(e entry) error {
+	err := takeBack(s.on, s.Record, e)
+	if err == nil || gone(err) || s.To.IsValid() || s.Part == fallback.NAT {
+		return err
+	}
+	interfaces, listErr := s.on.Interfaces()
+	if listErr == nil && !slices.ContainsFunc(interfaces, func(i link.Interface) bool { return i.Name == s.Interface }) {
+		return fmt.Errorf("%w: %w", link.ErrGone, err)
+	}
+	return err
 }
 
 // takeBack runs the undo of an entry, and says so in the record.
 func takeBack(on fallback.Runner, record string, e entry) error {
-	_, err := on.Run(e.Undo)
+	_, err := fallback.Do(on, e.Undo)
 	failed, ok := errors.AsType[*fallback.RunError](err)
 	if err != nil && !(ok && failed.Gone()) {
 		return err
@@ -114,7 +148,7 @@ func (s Run) mend() (missing bool, err error) {
 	if slices.ContainsFunc(table, func(e link.Entry) bool { return e.To == s.To && !e.Scoped }) {
 		return false, nil
 	}
-	_, err = s.on.Run(s.Do)
+	_, err = fallback.Do(s.on, s.Do)
 	return err == nil, err
 }
 
@@ -157,17 +191,18 @@ func (p parameters) Read(name string) (string, error) {
 	return strings.TrimSpace(value), err
 }
 
-// Write sets a parameter. If nobody can say whether the command has done it, the
-// value says so.
+// Write sets a parameter. Whether it is set is what counts, and not how the
+// command has ended.
 func (p parameters) Write(name, value string) error {
 	_, err := p.on.Run(fallback.Command{Args: []string{"sysctl", "-w", name + "=" + value}})
-	failed, ok := errors.AsType[*fallback.RunError](err)
-	if ok && !failed.Refused() {
-		if now, readErr := p.Read(name); readErr == nil && now == value {
-			return nil
-		}
+	now, readErr := p.Read(name)
+	switch {
+	case readErr == nil && now == value:
+		return nil
+	case err == nil && readErr == nil:
+		return fmt.Errorf("%s is still %s", name, now)
 	}
-	return err
+	return errors.Join(err, readErr)
 }
 
 // KeepRecord keeps a record of what must be taken back after a crash, and a lock

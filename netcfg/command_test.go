@@ -51,7 +51,7 @@ var tunnels = []struct {
 	{"client-off6", commanded(Client, off6), nil},
 	{"client-point-to-point", commanded(Client, pointToPoint), func(h *fakeHost) { h.routes = h.routes[:4] }},
 	{"client-server6", commanded(Client, withServers("2001:db8:1::7")), nil},
-	{"client-servers", commanded(Client, withServers(serverAddr, "203.0.113.7", "2001:db8:1::7")), nil},
+	{"client-servers", commanded(Client, withServers(serverAddr, "203.0.113.7", serverAddr, "2001:db8:1::7")), nil},
 	{"client-near-server", commanded(Client, withServers("192.0.2.7")), nil},
 	{"client-gateway", commanded(Client, func(c *Config) { c.Gateway = netip.MustParseAddr("192.0.2.2") }), nil},
 	{"server", commanded(Server), nil},
@@ -252,6 +252,47 @@ func TestCommandsUndoFails(t *testing.T) {
 		need[[]string](t)(sweepWith(h, cfg.StateDir))
 		unchanged(t, before, h)
 		noRecord(t, cfg)
+	})
+}
+
+// Two VPNs cannot both take everything, whether the system minds or not. If the
+// other comes between our look and our command, what the system says counts.
+func TestCommandsOtherVPN(t *testing.T) {
+	for _, s := range fallback.Systems {
+		theirs := link.Entry{To: netip.MustParsePrefix("128.0.0.0/1"), Via: netip.MustParseAddr("192.0.2.77"), Interface: "em0", Static: true}
+		for _, hidden := range []bool{false, true} {
+			h, cfg := newFakeHost(s.Name), commanded(Client)(t)
+			if theirs.Static = !hidden; hidden && s.Name == "freebsd" {
+				continue // it does not mind
+			}
+			h.routes = append(h.routes, theirs)
+			before := h.state()
+			plan := planOn(t, h, cfg)
+			_, err := Apply(t.Context(), plan, quiet)
+			op, ok := errors.AsType[*OpError](err)
+			if !ok || op.Object != "128.0.0.0/1" || hidden != strings.Contains(err.Error(), "File exists") {
+				t.Errorf("%s: error %v", s.Title, err)
+			}
+			h.close(cfg.Interface)
+			unchanged(t, before, h)
+		}
+	}
+}
+
+// An interface that somebody has removed takes its addresses with it.
+func TestCommandsInterfaceGone(t *testing.T) {
+	everywhere(t, func(t *testing.T, _ string, h *fakeHost, cfg Config) {
+		before := h.state()
+		for _, terse := range []bool{false, true} {
+			h.terse = terse
+			applied := need[*Applied](t)(Apply(t.Context(), planOn(t, h, cfg), quiet))
+			h.close(cfg.Interface)
+			if err := applied.Undo(); err != nil {
+				t.Error(err)
+			}
+			unchanged(t, before, h)
+			noRecord(t, cfg)
+		}
 	})
 }
 

@@ -46,9 +46,12 @@ func Imagine(goos, uplink string, routers []netip.Addr) Facts {
 	return f
 }
 
+// RunsCommands reports whether the plan is made of commands of the system.
+func (p Plan) RunsCommands() bool { return p.facts.HasCommands() }
+
 // Opening is what opens the interface, as one would type it.
 func (p Plan) Opening(mtu int) string {
-	if p.facts.HasCommands() {
+	if p.RunsCommands() {
 		return fmt.Sprintf("# open the tunnel device %s\nifconfig %[1]s mtu %d\n", p.Interface, mtu)
 	}
 	return fmt.Sprintf("ip tuntap add dev %[1]s mode tun\nip link set dev %[1]s mtu %[2]d\n", p.Interface, mtu)
@@ -268,13 +271,16 @@ func (c *commands) serverRoutes() error {
 		c.note("the route to the server is not shown: its address is not known")
 		return nil
 	}
+	list := slices.Clone(c.cfg.Servers) // a name server may say the same twice
+	slices.SortFunc(list, netip.Addr.Compare)
+	list = slices.Compact(list)
 	var errs []error
-	for _, server := range c.cfg.Servers {
+	for _, server := range list {
 		if err := c.serverRoute(server); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	if len(errs) == len(c.cfg.Servers) {
+	if len(errs) == len(list) {
 		return errors.Join(errs...)
 	}
 	for _, err := range errs {

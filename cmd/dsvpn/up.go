@@ -106,6 +106,18 @@ func (p *program) explain(plan netcfg.Plan) {
 	}
 }
 
+// takeDown takes back what a plan did, and the interface.
+func takeDown(applied *netcfg.Applied, dev tun.Device, plan netcfg.Plan) error {
+	if plan.RunsCommands() { // they speak of the interface, which must be there
+		return errors.Join(applied.Undo(), dev.Close())
+	}
+	// The kernel takes its time to remove an interface: that goes on while the
+	// rest is undone. Packets that miss it meet the unreachable route.
+	closed := make(chan error, 1)
+	go func() { closed <- dev.Close() }()
+	return errors.Join(applied.Undo(), <-closed)
+}
+
 // during applies a plan, runs an end of the session while the host is guarded,
 // and takes back what the plan did and the interface, however that ended.
 func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, end end) (err error) {
@@ -121,11 +133,7 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		return err
 	}
 	defer func() {
-		// The kernel takes its time to remove an interface: that goes on while
-		// the rest is undone. Packets that miss it meet the unreachable route.
-		closed := make(chan error, 1)
-		go func() { closed <- dev.Close() }()
-		undoErr := errors.Join(applied.Undo(), <-closed)
+		undoErr := takeDown(applied, dev, plan)
 		switch {
 		case undoErr != nil:
 		case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
