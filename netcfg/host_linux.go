@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 
 	"dsvpn/netcfg/dns"
@@ -108,6 +109,12 @@ func (thisHost) waysOut(except string) (string, error) {
 		return "", err
 	}
 	return describeWays(uplinks, interfaces, except), nil
+}
+
+// PathTo returns a function that describes how packets with a mark get to an
+// address, in words that change when the way does.
+func PathTo(mark uint32) func(netip.Addr) (string, error) {
+	return func(addr netip.Addr) (string, error) { return link.PathTo(addr, mark) }
 }
 
 // strictUplinks finds the uplinks with strict reverse-path filtering. The

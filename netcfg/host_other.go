@@ -5,6 +5,7 @@ package netcfg
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"dsvpn/netcfg/firewall"
 )
@@ -20,3 +21,6 @@ func (thisHost) refresh(f Facts, _ Config) (Facts, error) { return f, errors.Err
 func (thisHost) waysOut(string) (string, error) { return "", errors.ErrUnsupported }
 
 func (thisHost) watch(context.Context) (<-chan struct{}, error) { return nil, errors.ErrUnsupported }
+
+// PathTo returns nil: the way to an address is known on Linux only so far.
+func PathTo(uint32) func(netip.Addr) (string, error) { return nil }

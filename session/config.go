@@ -48,12 +48,30 @@ type Config struct {
 	// which is logged. Only Linux has it.
 	Congestion string
 
+	// Timeout is how long a dead path, or a peer that hangs, may go unnoticed
+	// while nothing is sent; under load it is less. 0 is [DefaultTimeout]. A
+	// peer whose own time-out is longer may send its heartbeats more seldom,
+	// every 10 s at most; its silence is noticed within twice that.
+	Timeout time.Duration
+
+	// Replays is the path of a file in which the hellos that a server has
+	// accepted outlive it, so that they are refused after a restart, too.
+	// Empty is none.
+	Replays string
+
+	// Path describes how packets of a client get to an address of its server,
+	// in words that change when the path does: when a gateway changes, for
+	// example. Nil is the source address.
+	Path func(server netip.Addr) (string, error)
+
 	// Status tells others how the session is doing. It may be nil.
 	Status *Status
 
 	Logger *slog.Logger     // nil is slog.Default
 	Now    func() time.Time // nil is time.Now
 	Rand   io.Reader        // nil is crypto/rand.Reader
+
+	asleep func() time.Duration // nil is suspended
 }
 
 // complete checks a configuration and fills in its defaults.
@@ -75,6 +93,12 @@ func (cfg Config) complete() (Config, error) {
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.asleep == nil {
+		cfg.asleep = suspended
 	}
 	return cfg, nil
 }

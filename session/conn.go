@@ -1,48 +1,70 @@
 package session
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	// heartbeatInterval is how long a session may send nothing before it
-	// sends a frame without a packet. It is half of what TCP waits for an
-	// acknowledgement, so that a dead path is noticed within 30 s; and short
-	// enough to stay in the tables of any NAT on the way.
-	heartbeatInterval = 10 * time.Second
+	// DefaultTimeout is how long a dead path goes unnoticed unless the
+	// configuration says otherwise. It outlasts a short outage of a mobile
+	// link. (The C program waits 60 s, and for ever if it has nothing to send.)
+	DefaultTimeout = 20 * time.Second
 
-	// stallTimeout is how long the peer may take nothing from us, or leave a
-	// frame half sent, before the connection counts as dead. A peer that
-	// takes a little at a time is slow, not dead.
-	stallTimeout = 20 * time.Second
+	// longestHeartbeat is the most that a session may go without a heartbeat,
+	// whatever its time-out: short enough to stay in the tables of any NAT on
+	// the way, and known to the peer, which counts on it.
+	longestHeartbeat = 10 * time.Second
 
 	// outBufferSize bounds what one write hands to TCP. It holds a maximal
 	// frame, and the packets of a batch of bulk data.
 	outBufferSize = 256 << 10
+
+	// retryInterval is how often a peer is tried that takes nothing, and
+	// probeTimeout how long a try may take that comes with fresh packets:
+	// meanwhile those behind them wait.
+	retryInterval = 50 * time.Millisecond
+	probeTimeout  = 5 * time.Millisecond
 )
+
+// timing is what follows from the time-out of a session.
+type timing struct {
+	timeout time.Duration // a dead path is noticed within it
+
+	// heartbeat is how often a session sends a frame without a packet. What is
+	// left of the time-out is for TCP to miss the acknowledgement. They go on
+	// under load, where they cost nothing, so that the peer knows how often to
+	// expect them.
+	heartbeat   time.Duration
+	userTimeout time.Duration
+
+	// late is how long a batch waits for a peer that takes nothing. What
+	// comes then is dropped: it would be of no use to anybody later.
+	late time.Duration
+}
+
+func timingOf(timeout time.Duration) timing {
+	beat := min(longestHeartbeat, timeout/2)
+	return timing{timeout: timeout, heartbeat: beat, userTimeout: timeout - beat, late: timeout / 4}
+}
 
 // Conn is a session: two streams of frames over one TCP connection to a peer
 // that has proved its key. One goroutine may receive while others send.
 type Conn struct {
 	conn  net.Conn
 	mtu   int // of the device, in bytes
+	times timing
 	stats counters
 
-	out struct {
-		sync.Mutex // held for a whole batch
-		sealer
-		buf  []byte // frames that wait for their write
-		last time.Time
-	}
+	out       outbox
 	heartbeat *time.Timer
+	asleep    func() time.Duration // how long the system has been suspended since it started
+	slept     time.Duration        // its value at the start
 
 	in inbox
 
@@ -50,21 +72,23 @@ type Conn struct {
 	start      time.Time
 	heard      atomic.Int64 // the last frame came
 	sending    atomic.Int64 // the write to the peer that is going on began, or went on
+	lateSince  atomic.Int64 // the peer last took something; 0 unless the session is late
 	delivering atomic.Int64 // the same to the device
 
 	closing sync.Once
 	cause   atomic.Pointer[error] // why it was closed
 }
 
-func newConn(conn net.Conn, mtu int, s sealer, o opener) *Conn {
-	c := &Conn{conn: conn, mtu: mtu, in: newInbox(o)}
-	c.out.sealer = s
-	c.out.buf = make([]byte, 0, outBufferSize)
+// newConn makes a session of a connection whose handshake is done. The
+// configuration is complete.
+func newConn(conn net.Conn, cfg *Config, s sealer, o opener) *Conn {
+	c := &Conn{conn: conn, mtu: cfg.MTU, times: timingOf(cfg.Timeout), asleep: cfg.asleep, slept: cfg.asleep()}
 	c.start = time.Now()
-	c.out.last = c.start
+	c.out = newOutbox(s, c.start)
+	c.in = newInbox(o)
 	// Started only when c has it, since beat uses it.
 	c.heartbeat = time.AfterFunc(math.MaxInt64, c.beat)
-	c.heartbeat.Reset(heartbeatInterval)
+	c.heartbeat.Reset(c.times.heartbeat)
 	return c
 }
 
@@ -74,80 +98,62 @@ func (c *Conn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 // LocalAddr is our address of the connection.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
 
-// Send sends one frame for each packet, all of them with one write, or with a
-// few if they are more than the output buffer holds. What cannot be a frame,
-// as it is longer than 65535 bytes, is dropped, and an empty packet is a
-// heartbeat. After an error the connection is of no more use.
-func (c *Conn) Send(packets [][]byte) error {
-	c.out.Lock()
-	defer c.out.Unlock()
-
-	for _, packet := range packets {
-		switch {
-		case len(packet) > maxPacket:
-			c.stats.oversized.Add(1)
-			continue
-		case len(packet) > 0:
-			c.stats.sentPackets.Add(1)
-			c.stats.sentBytes.Add(uint64(len(packet)))
-		}
-		size := c.out.sealedSize(len(packet))
-		if len(c.out.buf)+size > cap(c.out.buf) {
-			if err := c.flush(); err != nil {
-				return err
-			}
-		}
-		n := len(c.out.buf)
-		c.out.buf = c.out.buf[:n+size]
-		c.out.seal(c.out.buf[n:], packet)
+// beat sends a heartbeat when it is time, or tries again to send what the peer
+// has not taken yet; and sees to the next time.
+func (c *Conn) beat() {
+	if err := c.Slept(); err != nil {
+		c.Close(err)
+		return
 	}
-	return c.flush()
+	next := retryInterval // another goroutine sends
+	if c.out.TryLock() {
+		next = c.sendDue()
+		c.out.Unlock()
+	}
+	if c.cause.Load() == nil {
+		c.heartbeat.Reset(next)
+	}
 }
 
-// flush writes the output buffer. It gives the peer stallTimeout again
-// whenever it has taken something.
-func (c *Conn) flush() error {
-	defer c.sending.Store(0)
-	for b := c.out.buf; len(b) > 0; {
-		c.out.last = time.Now()
-		c.sending.Store(c.clock())
-		if err := c.conn.SetWriteDeadline(c.out.last.Add(stallTimeout)); err != nil {
-			return err
-		}
-		n, err := c.conn.Write(b)
-		timeout := errors.Is(err, os.ErrDeadlineExceeded)
-		switch {
-		case timeout && n == 0:
-			return fmt.Errorf("peer takes nothing for %v: %w", stallTimeout, err)
-		case err != nil && !timeout:
-			return err
-		}
-		b = b[n:]
+// announce sends a heartbeat soon, so that the peer knows that there will be
+// more of them.
+func (c *Conn) announce() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.out.lastBeat = time.Time{}
+	c.heartbeat.Reset(0)
+}
+
+// sendDue is what beat does while nobody else sends. It returns when to do so
+// again.
+func (c *Conn) sendDue() (next time.Duration) {
+	var err error
+	switch now := time.Now(); {
+	case c.out.late:
+		err = c.send(nil)
+	case now.Sub(c.out.lastBeat) >= c.times.heartbeat:
+		c.out.lastBeat = now
+		err = c.send(empty)
 	}
-	c.out.buf = c.out.buf[:0]
-	return nil
+	if err != nil {
+		c.Close(err)
+	}
+	if c.out.late {
+		return retryInterval
+	}
+	return c.times.heartbeat - time.Since(c.out.lastBeat)
 }
 
 // empty is the batch that makes a heartbeat.
 var empty = [][]byte{nil}
 
-// beat sends a heartbeat if nothing was sent for a while, and sees to the
-// next one.
-func (c *Conn) beat() {
-	// While another goroutine sends, there is no need for a heartbeat.
-	next := heartbeatInterval
-	if c.out.TryLock() {
-		idle := time.Since(c.out.last)
-		c.out.Unlock()
-		if idle < heartbeatInterval {
-			next -= idle
-		} else if err := c.Send(empty); err != nil {
-			c.Close(err)
-		}
+// Slept returns an error if the system was suspended for so long that the
+// peer will have given the session up.
+func (c *Conn) Slept() error {
+	if slept := c.asleep() - c.slept; slept > c.times.timeout {
+		return fmt.Errorf("%w for %v", errSuspended, slept.Round(time.Second))
 	}
-	if c.cause.Load() == nil {
-		c.heartbeat.Reset(next)
-	}
+	return nil
 }
 
 // Close ends the session and unblocks everything that waits on it. The first
@@ -178,6 +184,8 @@ type Stats struct {
 	Unknown   uint64 // neither IPv4 nor IPv6
 	Malformed uint64 // shorter than an IP header
 	Oversized uint64 // longer than the MTU; also packets of ours too long for a frame
+
+	Late uint64 // packets of ours that were dropped since the peer took nothing for a while
 }
 
 // LogValue is the part that tells an operator how it went.
@@ -185,7 +193,7 @@ func (s Stats) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Uint64("sent_packets", s.SentPackets), slog.Uint64("sent_bytes", s.SentBytes),
 		slog.Uint64("received_packets", s.ReceivedPackets), slog.Uint64("received_bytes", s.ReceivedBytes),
-		slog.Uint64("dropped", s.Unknown+s.Malformed+s.Oversized))
+		slog.Uint64("dropped", s.Unknown+s.Malformed+s.Oversized+s.Late))
 }
 
 // counters is Stats in the making.
@@ -194,6 +202,7 @@ type counters struct {
 	receivedPackets, receivedBytes atomic.Uint64
 	heartbeats                     atomic.Uint64
 	unknown, malformed, oversized  atomic.Uint64
+	late                           atomic.Uint64
 }
 
 // Stats returns the counts so far.
@@ -203,5 +212,6 @@ func (c *Conn) Stats() Stats {
 		ReceivedPackets: c.stats.receivedPackets.Load(), ReceivedBytes: c.stats.receivedBytes.Load(),
 		Heartbeats: c.stats.heartbeats.Load(),
 		Unknown:    c.stats.unknown.Load(), Malformed: c.stats.malformed.Load(), Oversized: c.stats.oversized.Load(),
+		Late: c.stats.late.Load(),
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,9 +30,14 @@ func sealed(packets ...[]byte) (stream []byte) {
 	return stream
 }
 
+// connConfig is what a session needs of a configuration.
+func connConfig(mtu int) *Config {
+	return &Config{MTU: mtu, Timeout: DefaultTimeout, asleep: func() time.Duration { return 0 }}
+}
+
 // testConn is a session whose two directions use the same cipher.
 func testConn(t testing.TB, conn net.Conn) *Conn {
-	c := newConn(conn, testMTU, &charmCodec{testState()}, &charmCodec{testState()})
+	c := newConn(conn, connConfig(testMTU), &charmCodec{testState()}, &charmCodec{testState()})
 	t.Cleanup(func() { c.Close(errStopped) })
 	return c
 }
@@ -143,19 +147,18 @@ func TestHeartbeat(t *testing.T) {
 			if _, err := io.ReadFull(peer, frame); err != nil {
 				t.Fatal(err)
 			}
-			if at := time.Since(start); at != time.Duration(i+1)*heartbeatInterval {
+			if at := time.Since(start); at != time.Duration(i+1)*longestHeartbeat {
 				t.Errorf("heartbeat %d after %v", i, at)
 			}
 		}
-		// A packet puts off the next one.
+		// A packet makes no difference.
 		time.Sleep(4 * time.Second)
 		go c.Send([][]byte{ipv4(20, 1)})
 		if _, err := io.ReadFull(peer, make([]byte, headerSize+20)); err != nil {
 			t.Fatal(err)
 		}
-		start = time.Now()
-		if _, err := io.ReadFull(peer, frame); err != nil || time.Since(start) != heartbeatInterval {
-			t.Errorf("heartbeat %v after a packet: %v", time.Since(start), err)
+		if _, err := io.ReadFull(peer, frame); err != nil || time.Since(start) != 4*longestHeartbeat {
+			t.Errorf("the heartbeat behind a packet after %v: %v", time.Since(start), err)
 		}
 		if frames := sealed(nil, nil, nil, ipv4(20, 1), nil); !bytes.HasSuffix(frames, frame) {
 			t.Error("the heartbeat is not the next frame of the stream")
@@ -163,7 +166,8 @@ func TestHeartbeat(t *testing.T) {
 	})
 }
 
-// A frame that has begun must go on, and silence between frames may last.
+// A frame that has begun must go on, and silence between frames may last, if
+// the peer is not known to send heartbeats.
 func TestReadDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, peer := piped(t)
@@ -173,7 +177,7 @@ func TestReadDeadline(t *testing.T) {
 		go func() {
 			time.Sleep(24 * time.Hour)
 			peer.Write(frames[:size+1]) // one frame and the start of the next
-			time.Sleep(stallTimeout - time.Second)
+			time.Sleep(DefaultTimeout - time.Second)
 			peer.Write(frames[size+1 : 2*size])
 			time.Sleep(24 * time.Hour)
 			peer.Write(frames[2*size : 3*size-1])
@@ -185,29 +189,122 @@ func TestReadDeadline(t *testing.T) {
 		}
 		start := time.Now()
 		_, err := c.Receive()
-		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 24*time.Hour+stallTimeout {
+		if !errors.Is(err, errPeerSilent) || time.Since(start) != 24*time.Hour+DefaultTimeout {
 			t.Errorf("a frame without its end: %v after %v", err, time.Since(start))
 		}
 	})
 }
 
-// A peer that takes nothing is dead, one that takes little is slow.
-func TestWriteDeadline(t *testing.T) {
+// A peer that sends heartbeats must go on with them, at the rate that it has.
+func TestSilence(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		timeout   time.Duration
+		intervals []time.Duration // between the peer's heartbeats
+		want      time.Duration   // of silence until it is noticed
+	}{
+		{"like ours", DefaultTimeout, []time.Duration{0, longestHeartbeat, longestHeartbeat}, DefaultTimeout},
+		{"only the first", DefaultTimeout, []time.Duration{0}, DefaultTimeout},
+		{"late ones", DefaultTimeout, []time.Duration{0, 19 * time.Second, 19 * time.Second}, DefaultTimeout},
+		{"a longer time-out", time.Minute, []time.Duration{0, longestHeartbeat}, time.Minute},
+		{"a shorter one, the peer not known yet", 4 * time.Second, []time.Duration{0}, 20 * time.Second},
+		{"a shorter one here", 4 * time.Second, []time.Duration{0, longestHeartbeat, longestHeartbeat}, 20 * time.Second},
+		{"a shorter one on both sides", 4 * time.Second, []time.Duration{0, 2 * time.Second, 2 * time.Second}, 4 * time.Second},
+		{"a late one and one that seems early", 4 * time.Second, []time.Duration{0, 10 * time.Second, 15 * time.Second, 5 * time.Second}, 20 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c, peer := piped(t)
+			c.times = timingOf(tt.timeout)
+			go io.Copy(io.Discard, peer)
+			go func() {
+				frames := sealed(make([][]byte, len(tt.intervals))...)
+				for _, interval := range tt.intervals {
+					time.Sleep(interval)
+					peer.Write(frames[:headerSize])
+					frames = frames[headerSize:]
+				}
+			}()
+			for range tt.intervals {
+				if _, err := c.Receive(); err != nil {
+					t.Fatalf("%s: %v", tt.name, err)
+				}
+			}
+			start := time.Now()
+			_, err := c.Receive()
+			if !errors.Is(err, errPeerSilent) || time.Since(start) != tt.want {
+				t.Errorf("%s: %v after %v, want %v", tt.name, err, time.Since(start), tt.want)
+			}
+		})
+	}
+}
+
+// A peer that takes little is slow, and one that takes nothing is dead. Neither
+// makes anybody wait: what it does not take soon is dropped, but for what is
+// half sent.
+func TestPeerTakesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, peer := piped(t)
+		late := c.times.late
+		slow, dropped := ipv4(40, 1), ipv4(40, 2)
+		taken := make(chan bool)
 		go func() {
 			for range headerSize + 40 {
-				time.Sleep(stallTimeout - time.Second)
+				time.Sleep(DefaultTimeout - time.Second)
 				peer.Read(make([]byte, 1))
 			}
+			close(taken)
 		}()
-		if err := c.Send([][]byte{ipv4(40, 1)}); err != nil {
-			t.Errorf("slow peer: %v", err)
-		}
 		start := time.Now()
-		err := c.Send([][]byte{ipv4(40, 2)})
-		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != stallTimeout {
-			t.Errorf("dead peer: %v after %v", err, time.Since(start))
+		if err := c.Send([][]byte{slow}); err != nil || time.Since(start) != late {
+			t.Errorf("slow peer: %v after %v", err, time.Since(start))
+		}
+		start = time.Now()
+		for range 100 {
+			if err := c.Send([][]byte{dropped, dropped}); err != nil {
+				t.Errorf("slow peer: %v", err)
+			}
+		}
+		if waited := time.Since(start); waited != 100*probeTimeout {
+			t.Errorf("100 batches for a slow peer take %v", waited)
+		}
+		if got := c.Stats(); got.Late != 200 || got.SentPackets != 1 {
+			t.Errorf("stats %+v", got)
+		}
+		<-taken // retries have sent the rest
+		if err := c.Err(); err != nil {
+			t.Fatalf("a slow peer is given up: %v", err)
+		}
+
+		// From here on it takes nothing at all, nor are there any packets for it.
+		start = time.Now()
+		if err := c.Send([][]byte{ipv4(40, 3)}); err != nil {
+			t.Errorf("dead peer: %v", err)
+		}
+		for c.Err() == nil && time.Since(start) < time.Hour {
+			time.Sleep(retryInterval)
+		}
+		took := time.Since(start)
+		if !errors.Is(c.Err(), errPeerStuck) || took < DefaultTimeout || took > DefaultTimeout+4*retryInterval {
+			t.Errorf("dead peer: %v after %v", c.Err(), took)
+		}
+	})
+}
+
+// After a suspension that the peer will not have waited for, the session ends
+// with the next heartbeat.
+func TestSuspended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		go io.Copy(io.Discard, peer)
+		for _, tt := range []struct {
+			slept time.Duration
+			end   bool
+		}{{DefaultTimeout, false}, {DefaultTimeout + time.Second, true}} {
+			c.asleep = func() time.Duration { return c.slept + tt.slept }
+			time.Sleep(longestHeartbeat + time.Second)
+			if err := c.Err(); errors.Is(err, errSuspended) != tt.end {
+				t.Errorf("after a sleep of %v: %v", tt.slept, err)
+			}
 		}
 	})
 }

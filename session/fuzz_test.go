@@ -13,7 +13,7 @@ func FuzzServerHandshake(f *testing.F) {
 	f.Add(append(bytes.Clone(r.hello), 0))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		conn := &scriptConn{input: input}
-		_, _, err := serverHandshake(conn, r.config(r.answer), newReplays(1))
+		_, _, _, err := serverHandshake(conn, r.config(r.answer), noReplays(1))
 		authentic := bytes.HasPrefix(input, r.hello)
 		if authentic != (err == nil) || authentic != (conn.written.Len() > 0) {
 			t.Errorf("err = %v, answer of %d bytes", err, conn.written.Len())

@@ -84,6 +84,7 @@ func clientHandshake(conn net.Conn, cfg *Config) (up, down charm.State, err erro
 		return up, down, err
 	}
 	x := newExchange(&cfg.Key)
+	defer x.Wipe()
 	var hello [helloSize]byte
 	if _, err := io.ReadFull(cfg.Rand, hello[:randomSize]); err != nil {
 		return up, down, fmt.Errorf("random source: %w", err)
@@ -109,47 +110,54 @@ func clientHandshake(conn net.Conn, cfg *Config) (up, down charm.State, err erro
 }
 
 // serverHandshake has the client at the other end of conn prove the key, and
-// does the same. A client that fails gets no byte.
-func serverHandshake(conn net.Conn, cfg *Config, seen *replays) (up, down charm.State, err error) {
+// does the same. It reports whether the hello is known not to be a replay of an
+// older one. A client that fails gets no byte.
+func serverHandshake(conn net.Conn, cfg *Config, seen *replays) (up, down charm.State, proven bool, err error) {
 	if err := conn.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
-		return up, down, err
+		return up, down, false, err
 	}
 	var hello [helloSize]byte
 	if err := readMessage(conn, hello[:]); err != nil {
-		return up, down, fmt.Errorf("read hello: %w", err)
+		return up, down, false, fmt.Errorf("read hello: %w", err)
 	}
 	x := newExchange(&cfg.Key)
+	defer x.Wipe()
 	if !x.check(hello[:]) {
-		return up, down, ErrWrongKey
+		return up, down, false, ErrWrongKey
 	}
-	if err := checkTime(&hello, cfg.Now(), seen); err != nil {
-		return up, down, err
+	if proven, err = checkTime(&hello, cfg, seen); err != nil {
+		return up, down, false, err
 	}
 
 	var answer [answerSize]byte
 	if _, err := io.ReadFull(cfg.Rand, answer[:randomSize]); err != nil {
-		return up, down, fmt.Errorf("random source: %w", err)
+		return up, down, false, fmt.Errorf("random source: %w", err)
 	}
 	x.seal(answer[:])
 	if _, err := conn.Write(answer[:]); err != nil {
-		return up, down, fmt.Errorf("send answer: %w", err)
+		return up, down, false, fmt.Errorf("send answer: %w", err)
 	}
 	up, down = x.streams()
-	return up, down, conn.SetDeadline(time.Time{})
+	return up, down, proven, conn.SetDeadline(time.Time{})
 }
 
 // checkTime refuses an authentic hello that is too old, too new, or not the
-// first of its kind.
-func checkTime(hello *[helloSize]byte, now time.Time, seen *replays) error {
-	sent := binary.LittleEndian.Uint64(hello[randomSize:])
-	ahead := skew(sent, now)
+// first of its kind, and reports whether that is certain.
+func checkTime(hello *[helloSize]byte, cfg *Config, seen *replays) (certain bool, err error) {
+	now := cfg.Now()
+	ahead := skew(binary.LittleEndian.Uint64(hello[randomSize:]), now)
 	if ahead.Abs() > maxSkew {
-		return &ClockSkewError{Skew: ahead, Now: now}
+		return false, &ClockSkewError{Skew: ahead, Now: now}
 	}
-	if !seen.add(helloMAC(hello[randomSize+timeSize:]), now.Add(ahead), now) {
-		return ErrReplayed
+	sent := now.Add(ahead)
+	isNew, err := seen.add(helloMAC(hello[randomSize+timeSize:]), sent, now)
+	if err != nil {
+		cfg.Logger.Warn("accepted hellos are no longer kept for the next start", "err", err)
 	}
-	return nil
+	if !isNew {
+		return false, ErrReplayed
+	}
+	return seen.knows(sent), nil
 }
 
 // readMessage fills message, and tells how far it got when it cannot.

@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"log/slog"
 	"math"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,8 +51,8 @@ func TestServerRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			conn := &scriptConn{input: tt.hello}
-			cfg := &Config{Key: testKey, Now: func() time.Time { return now }, Rand: bytes.NewReader(make([]byte, randomSize))}
-			_, _, err := serverHandshake(conn, cfg, newReplays(1))
+			cfg := &Config{Key: testKey, Now: func() time.Time { return now }, Rand: bytes.NewReader(make([]byte, randomSize)), Logger: slog.New(slog.DiscardHandler)}
+			_, _, _, err := serverHandshake(conn, cfg, noReplays(1))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("err = %v, want %q", err, tt.want)
 			}
@@ -90,7 +92,7 @@ func TestHandshakeTimeouts(t *testing.T) {
 		wait time.Duration
 		side func(net.Conn, *Config) error
 	}{
-		"server": {helloTimeout, func(c net.Conn, cfg *Config) error { _, _, err := serverHandshake(c, cfg, newReplays(1)); return err }},
+		"server": {helloTimeout, func(c net.Conn, cfg *Config) error { _, _, _, err := serverHandshake(c, cfg, noReplays(1)); return err }},
 		"client": {answerTimeout, func(c net.Conn, cfg *Config) error { _, _, err := clientHandshake(c, cfg); return err }},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -134,24 +136,116 @@ func TestSkew(t *testing.T) {
 	}
 }
 
+// noReplays is a memory without a file.
+func noReplays(limit int) *replays { return openReplays(limit, "", time.Time{}, nil) }
+
+func macOf(i int) (m helloMAC) { binary.LittleEndian.PutUint32(m[:], uint32(i)); return m }
+
 func TestReplays(t *testing.T) {
 	now := time.Unix(1_790_000_000, 500)
-	mac := func(i int) (m helloMAC) { binary.LittleEndian.PutUint32(m[:], uint32(i)); return m }
-	r := newReplays(4)
+	r := noReplays(4)
+	add := func(i int, now time.Time) bool {
+		isNew, err := r.add(macOf(i), time.Unix(1_790_000_000, 500), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return isNew
+	}
 	for i := range 4 {
-		if !r.add(mac(i), now, now) || r.add(mac(i), now, now) {
+		if !add(i, now) || add(i, now) {
 			t.Fatalf("hello %d is not accepted just once", i)
 		}
 	}
 	// One more drops the oldest, and no other.
-	if !r.add(mac(4), now, now) || r.add(mac(1), now, now) || !r.add(mac(0), now, now) {
+	if !add(4, now) || add(1, now) || !add(0, now) {
 		t.Error("a full memory does not drop the oldest")
 	}
 	// What is too old to be accepted is forgotten, and not a second before.
-	if r.add(mac(4), now, now.Add(maxSkew+time.Second)) {
+	if add(4, now.Add(maxSkew+time.Second)) {
 		t.Error("forgotten too early")
 	}
-	if !r.add(mac(9), now, now.Add(maxSkew+2*time.Second)) || len(r.until) != 1 || len(r.order) != 1 {
+	if !add(9, now.Add(maxSkew+2*time.Second)) || len(r.until) != 1 || len(r.order) != 1 {
 		t.Errorf("%d and %d entries are left", len(r.until), len(r.order))
+	}
+}
+
+// What was accepted before a restart is refused after it, however the process
+// ended, and the file does not grow.
+func TestReplaysFile(t *testing.T) {
+	const limit = 4
+	path := filepath.Join(t.TempDir(), "dsvpn", "hellos")
+	now := time.Unix(1_790_000_000, 0)
+	open := func() *replays {
+		r := openReplays(limit, path, now, slog.New(slog.DiscardHandler))
+		t.Cleanup(r.close)
+		return r
+	}
+	add := func(r *replays, i int) bool {
+		isNew, err := r.add(macOf(i), now, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return isNew
+	}
+	first := open()
+	if first.knows(now.Add(maxSkew)) || !first.knows(now.Add(maxSkew+2*time.Second)) {
+		t.Error("without a file, what a predecessor may have accepted counts as known")
+	}
+	for i := range 5 * limit {
+		if !add(first, i) {
+			t.Errorf("hello %d is not accepted", i)
+		}
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 2*limit*recordSize || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+	torn, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = torn.Write(make([]byte, recordSize-1)) // the crash was here
+		torn.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := open()
+	if !second.knows(now) {
+		t.Error("with a file, nothing counts as known")
+	}
+	for i := 4 * limit; i < 5*limit; i++ {
+		if add(second, i) {
+			t.Errorf("hello %d is accepted again", i)
+		}
+	}
+	if !add(second, 100) || add(open(), 100) {
+		t.Error("the file does not go on from a torn record")
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("files that are left: %v, %v", files, err)
+	}
+
+	now = now.Add(maxSkew + 2*time.Second)
+	if third := open(); len(third.order) != 0 {
+		t.Errorf("%d entries outlive their use", len(third.order))
+	}
+	if err := os.WriteFile(path, bytes.Repeat([]byte{0xff}, 3*recordSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if odd := open(); len(odd.order) != 0 {
+		t.Errorf("%d entries are made of rubbish", len(odd.order))
+	}
+}
+
+// A file that cannot be used is no reason not to serve.
+func TestReplaysWithoutFile(t *testing.T) {
+	blocked := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logger, records := newLogger()
+	r := openReplays(1, filepath.Join(blocked, "hellos"), time.Unix(1_790_000_000, 0), logger)
+	records.wait(t, "accepted hellos are not kept for the next start")
+	if isNew, err := r.add(macOf(1), time.Unix(1_790_000_000, 0), time.Unix(1_790_000_000, 0)); !isNew || err != nil {
+		t.Errorf("add = %v, %v", isNew, err)
 	}
 }

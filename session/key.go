@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,13 @@ func ParseKey(text string) (Key, error) {
 
 // Base64 is the key as one line of text, with padding.
 func (k Key) Base64() string { return base64.StdEncoding.EncodeToString(k[:]) }
+
+// ID tells keys apart, and tells nothing else about them: 16 hexadecimal digits.
+func (k Key) ID() string {
+	state := charm.New((*[charm.KeySize]byte)(&k), (*[charm.IVSize]byte)([]byte("dsvpn key digest")))
+	sum := state.Hash(nil)
+	return hex.EncodeToString(sum[:8])
+}
 
 const hiddenKey = "[key]"
 

@@ -26,6 +26,13 @@ type inbox struct {
 	packets    [][]byte
 	guarded    bool  // a read deadline is set
 	err        error // ends the session once all before it is delivered
+
+	// What is known of the peer's heartbeats: how many there were, when the
+	// last one came, and how long that and the one before it took. What the
+	// first took is not known: the longest.
+	known    int
+	lastBeat time.Time
+	beats    [2]time.Duration
 }
 
 func newInbox(o opener) inbox {
@@ -37,8 +44,9 @@ func newInbox(o opener) inbox {
 // device may have. The packets stay valid until the next call. Packets in
 // front of an error are returned first, the error by the next call.
 //
-// There is no limit to the silence between two frames, since a peer may have
-// nothing to say; but a frame that has begun must go on within 20 s.
+// A peer that sends heartbeats must be heard within the time-out, and a frame
+// that has begun must go on. The silence of other peers has no limit: they may
+// have nothing to say.
 func (c *Conn) Receive() (packets [][]byte, err error) {
 	in := &c.in
 	in.packets = in.packets[:0]
@@ -91,6 +99,7 @@ func (c *Conn) wanted(packet []byte) bool {
 	const shortest4, shortest6 = 20, 40 // the fixed headers of IPv4 and IPv6
 	if len(packet) == 0 {
 		c.stats.heartbeats.Add(1)
+		c.in.heartbeat(time.Now())
 		return false
 	}
 	version := packet[0] >> 4
@@ -107,34 +116,60 @@ func (c *Conn) wanted(packet []byte) bool {
 	return false
 }
 
+// heartbeat takes note of a heartbeat.
+func (in *inbox) heartbeat(now time.Time) {
+	took := min(now.Sub(in.lastBeat), longestHeartbeat) // also the first time
+	in.lastBeat = now
+	if in.known++; in.known <= 2 {
+		in.beats[1] = took
+	}
+	in.beats[0], in.beats[1] = in.beats[1], took
+}
+
+// patience is how long the peer may stay silent; 0 is for ever. Its next
+// heartbeat may be late by as much as the time between two.
+func (c *Conn) patience(partial bool) time.Duration {
+	in := &c.in
+	switch {
+	case in.known > 0:
+		// The longer of two, since one that is late makes the next seem early.
+		return max(c.times.timeout, 2*max(in.beats[0], in.beats[1]))
+	case partial:
+		return c.times.timeout
+	}
+	return 0
+}
+
 // fill reads from the peer. Afterwards there is more than before, or an
 // error.
 func (c *Conn) fill() error {
 	in := &c.in
 	in.makeRoom()
 	partial := in.start < in.end
-	if partial || in.guarded {
+	patience := c.patience(partial)
+	if patience > 0 || in.guarded {
 		var deadline time.Time
-		if partial {
-			deadline = time.Now().Add(stallTimeout)
+		if patience > 0 {
+			deadline = time.Now().Add(patience)
 		}
 		if err := c.conn.SetReadDeadline(deadline); err != nil {
 			return err
 		}
-		in.guarded = partial
+		in.guarded = patience > 0
 	}
 
 	n, err := c.conn.Read(in.buf[in.end:])
 	in.end += n
-	switch {
-	case n > 0:
+	if n > 0 {
 		return nil // an error comes again
+	}
+	switch {
 	case err == io.EOF && partial:
 		return fmt.Errorf("%w within a frame", errPeerClosed)
 	case err == io.EOF:
 		return errPeerClosed
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("frame not finished within %v: %w", stallTimeout, err)
+		return fmt.Errorf("%w for %v", errPeerSilent, patience)
 	}
 	return err
 }

@@ -72,7 +72,7 @@ func (r recording) clientSide() (conn *scriptConn, up, down charm.State, err err
 
 func (r recording) serverSide() (conn *scriptConn, up, down charm.State, err error) {
 	conn = &scriptConn{input: bytes.Clone(r.hello)}
-	up, down, err = serverHandshake(conn, r.config(r.answer), newReplays(1))
+	up, down, _, err = serverHandshake(conn, r.config(r.answer), noReplays(1))
 	return conn, up, down, err
 }
 
@@ -148,7 +148,7 @@ func TestRecordedStream(t *testing.T) {
 
 // receiveAll receives until there is an error.
 func receiveAll(conn net.Conn, state charm.State) (all [][]byte, err error) {
-	c := newConn(conn, maxPacket, &charmCodec{state}, &charmCodec{state})
+	c := newConn(conn, connConfig(maxPacket), &charmCodec{state}, &charmCodec{state})
 	defer c.Close(errStopped)
 	for {
 		packets, err := c.Receive()

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// maxPending is how many connections may exist besides the session. Each
-	// takes a few kilobytes until its handshake is done. A full house empties
-	// within helloTimeout.
-	maxPending = 64
-
 	// proofTimeout is how long a newcomer may take for its first frame while
 	// another session is active. Our client sends it at once, the C client
 	// with its first packet.
 	proofTimeout = 10 * time.Second
 
+	// maxUnproven is how many newcomers may be about to send their first
+	// frame. Each has the key, or replays somebody who has, and takes half a
+	// megabyte.
+	maxUnproven = 8
+
 	// acceptPause is waited after accept fails, as it does while descriptors
 	// are short.
-	acceptPause = 200 * time.Millisecond
+	acceptPause = 50 * time.Millisecond
 )
 
 // Serve serves the clients that come to l, one at a time, until ctx is done
@@ -34,7 +34,11 @@ const (
 // The latest client that has proved itself has the session. Without a session
 // the handshake is proof enough. With one, since a handshake may be a replay
 // of a recorded one, the newcomer must also send a frame, and the old session
-// goes on until then.
+// goes on until then. So does a hello that is older than this server, if it
+// does not know what its predecessor has accepted.
+//
+// Who does not prove the key gets no byte, and is closed helloTimeout after the
+// connection was accepted, whatever was wrong.
 func Serve(ctx context.Context, cfg Config, l net.Listener) error {
 	defer l.Close()
 	cfg, err := cfg.complete()
@@ -45,32 +49,42 @@ func Serve(ctx context.Context, cfg Config, l net.Listener) error {
 	if err != nil {
 		return err
 	}
-	s := &server{tunnel: t, seen: newReplays(maxReplays), conns: make(map[net.Conn]bool)}
+	s := &server{tunnel: t, pending: newPending(), seen: openReplays(maxReplays, cfg.Replays, cfg.Now(), cfg.Logger)}
+	defer s.seen.close()
 	defer context.AfterFunc(ctx, func() { l.Close(); s.closeAll() })()
 
 	if err := s.accept(ctx, l); err != nil {
 		t.fail(err)
 	}
 	s.handlers.Wait()
+	s.notices.summarise(cfg.Logger)
 	return t.close(ctx)
 }
 
 // server is a running Serve.
 type server struct {
 	*tunnel
+	pending  *pending
 	seen     *replays
+	notices  notices
 	handlers sync.WaitGroup
 
 	mu      sync.Mutex
 	stopped bool
-	conns   map[net.Conn]bool // all that are open
-	waiting []*Conn           // handshake done, first frame not seen; newest last
+	waiting []newcomer // oldest first
+	rivals  rivalry
+}
+
+// A newcomer has done its handshake, and not sent a frame yet.
+type newcomer struct {
+	*Conn
+	proven bool // the handshake was no replay
 }
 
 // accept starts a handler for each connection. It returns nil when ctx is
 // done.
 func (s *server) accept(ctx context.Context, l net.Listener) error {
-	for failing := false; ; {
+	for {
 		conn, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -81,45 +95,28 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept: %w", err)
 		case err != nil:
-			if !failing {
-				s.cfg.Logger.Warn("accept failed, trying again", "err", err)
-			}
-			failing = true
+			// Most likely descriptors are short: those who have proved
+			// nothing have to do without.
+			s.notices.log(s.cfg.Logger, slog.LevelWarn, "accept failed, trying again", "err", err)
+			s.evicted(s.pending.shed())
 			sleep(ctx, acceptPause)
-			continue
-		case !s.enter(conn):
-			s.cfg.Logger.Info("too many connections", "remote", conn.RemoteAddr(), "limit", maxPending)
-			conn.Close()
 		default:
-			s.handlers.Go(func() {
-				defer s.exit(conn)
-				s.handle(conn)
-			})
+			s.evicted(s.pending.enter(conn))
+			s.handlers.Go(func() { s.handle(conn) })
 		}
-		failing = false
 	}
 }
 
-// enter takes note of a connection, and reports whether there is room for it.
-func (s *server) enter(conn net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped || len(s.conns) > maxPending {
-		return false
+// evicted tells of a connection that had to go.
+func (s *server) evicted(conn net.Conn) {
+	if conn != nil {
+		s.logRefusal(conn, errCrowded)
 	}
-	s.conns[conn] = true
-	return true
-}
-
-func (s *server) exit(conn net.Conn) {
-	conn.Close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, conn)
 }
 
 // closeAll ends every connection, and lets no more in.
 func (s *server) closeAll() {
+	s.pending.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
@@ -129,25 +126,19 @@ func (s *server) closeAll() {
 	for _, c := range s.waiting {
 		c.Close(errStopped)
 	}
-	for conn := range s.conns {
-		conn.Close()
-	}
 }
 
 // handle takes one connection from its first byte to its last.
 func (s *server) handle(conn net.Conn) {
-	log := s.cfg.Logger.With("remote", conn.RemoteAddr())
-	s.tune(conn)
-	up, down, err := serverHandshake(conn, &s.cfg, s.seen)
-	if err != nil {
-		logRefusal(log, err)
+	c, proven := s.greet(conn)
+	if c == nil {
 		return
 	}
-	c := newConn(conn, s.cfg.MTU, &charmCodec{down}, &charmCodec{up})
 	defer c.Close(errStopped)
-
-	proof := s.admit(c)
+	proof := s.admit(c, proven)
 	defer proof.Stop()
+
+	c.announce()
 	packets, err := c.Receive()
 	if err == nil {
 		err = s.takeOver(c)
@@ -157,39 +148,64 @@ func (s *server) handle(conn net.Conn) {
 	}
 	c.Close(err)
 	if s.leave(c) || c.Err() == errReplaced {
-		log.Info("Client disconnected", "reason", c.Err(), "stats", c.Stats())
+		s.log(c).Info("Client disconnected", "reason", c.Err(), "stats", c.Stats())
 	} else {
-		log.Info("newcomer dropped", "reason", c.Err())
+		s.notices.log(s.log(c), slog.LevelInfo, "newcomer dropped", "reason", c.Err())
 	}
 }
 
-// logRefusal logs a failed handshake. The internet knocks on every door, so
-// none of this is a warning, and who says nothing is not news at all.
-func logRefusal(log *slog.Logger, err error) {
+func (s *server) log(c *Conn) *slog.Logger { return s.cfg.Logger.With("remote", c.RemoteAddr()) }
+
+// greet does the handshake with a connection that nobody knows yet. It reports
+// whether that was proof enough that the peer has the key. Of a peer that was
+// refused nothing is left when it returns.
+func (s *server) greet(conn net.Conn) (c *Conn, proven bool) {
+	defer s.pending.leave(conn)
+	s.tune(conn)
+	up, down, proven, err := serverHandshake(conn, &s.cfg, s.seen)
+	if err != nil {
+		s.logRefusal(conn, err)
+		sink(conn)
+		conn.Close()
+		return nil, false
+	}
+	return newConn(conn, &s.cfg, &charmCodec{down}, &charmCodec{up}), proven
+}
+
+// logRefusal logs a connection that came to nothing. The internet knocks on
+// every door, so none of this is a warning, and who says nothing is not news at
+// all.
+func (s *server) logRefusal(conn net.Conn, err error) {
 	level := slog.LevelInfo
 	truncated := (*TruncatedError)(nil)
 	if errors.As(err, &truncated) && truncated.Got == 0 || errors.Is(err, net.ErrClosed) {
 		level = slog.LevelDebug
 	}
-	log.Log(context.Background(), level, "handshake failed", "err", err)
+	s.notices.log(s.cfg.Logger, level, "handshake failed", "remote", conn.RemoteAddr(), "err", err)
 }
 
-// admit makes a newcomer the session if there is none. Otherwise it has until
-// the returned timer fires to send its first frame.
-func (s *server) admit(c *Conn) *time.Timer {
+// admit makes a newcomer the session, if its handshake was proof enough and
+// there is none. Otherwise it has until the returned timer fires to send its
+// first frame.
+func (s *server) admit(c *Conn, proven bool) *time.Timer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.stopped: // and its connection closed, as it will notice
-	case s.session.Load() == nil:
+	case s.stopped:
+		c.Close(errStopped)
+	case proven && s.session.Load() == nil:
 		s.activate(c)
 	default:
-		s.waiting = append(s.waiting, c)
+		if len(s.waiting) == maxUnproven {
+			s.waiting[0].Close(errCrowded)
+			s.forget(s.waiting[0].Conn)
+		}
+		s.waiting = append(s.waiting, newcomer{c, proven})
 	}
 	return time.AfterFunc(proofTimeout, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if slices.Contains(s.waiting, c) {
+		if slices.ContainsFunc(s.waiting, is(c)) {
 			c.Close(errUnproven)
 		}
 	})
@@ -210,6 +226,7 @@ func (s *server) takeOver(c *Conn) error {
 	s.activate(c)
 	if old != nil {
 		old.Close(errReplaced)
+		s.rivals.tookOver(s.cfg.Logger, c.RemoteAddr(), old.RemoteAddr())
 	}
 	return nil
 }
@@ -223,7 +240,7 @@ func (s *server) activate(c *Conn) {
 }
 
 // leave takes note that c is over, and reports whether it was the session.
-// Then the newest that waits becomes the session.
+// Then the newest that waits becomes the session, if it has proved itself.
 func (s *server) leave(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -231,12 +248,15 @@ func (s *server) leave(c *Conn) bool {
 	if !s.session.CompareAndSwap(c, nil) {
 		return false
 	}
-	if n := len(s.waiting); n > 0 && !s.stopped {
-		s.activate(s.waiting[n-1])
+	for _, n := range slices.Backward(s.waiting) {
+		if n.proven && !s.stopped {
+			s.activate(n.Conn)
+			break
+		}
 	}
 	return true
 }
 
-func (s *server) forget(c *Conn) {
-	s.waiting = slices.DeleteFunc(s.waiting, func(w *Conn) bool { return w == c })
-}
+func (s *server) forget(c *Conn) { s.waiting = slices.DeleteFunc(s.waiting, is(c)) }
+
+func is(c *Conn) func(newcomer) bool { return func(n newcomer) bool { return n.Conn == c } }

@@ -3,10 +3,13 @@ package session
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,7 +49,7 @@ func (b *bench) connect() *Conn {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := newConn(conn, testMTU, &charmCodec{up}, &charmCodec{down})
+	c := newConn(conn, &b.cfg, &charmCodec{up}, &charmCodec{down})
 	c.heartbeat.Stop()
 	b.Cleanup(func() { c.Close(errStopped) })
 	return c
@@ -83,6 +86,10 @@ func (b *bench) exchange(c *Conn) {
 	b.wantFrom(c, ipv4(200, 2))
 }
 
+// ended tells the end that the other side of a pipe has made. (To set a
+// deadline fails then, other than with TCP.)
+func ended(err error) bool { return err == errPeerClosed || err == io.ErrClosedPipe }
+
 // wantClosed waits for the server to close a connection without a byte.
 func wantClosed(t *testing.T, conn net.Conn) {
 	t.Helper()
@@ -112,7 +119,7 @@ func TestTakeOver(t *testing.T) {
 		if reason := cause(b.log.wait(b.T, "Client disconnected")); reason != errReplaced {
 			b.Errorf("the first client is gone for %v", reason)
 		}
-		if _, err := first.Receive(); err != errPeerClosed {
+		if _, err := first.Receive(); !ended(err) {
 			b.Errorf("the first client sees %v", err)
 		}
 
@@ -123,7 +130,7 @@ func TestTakeOver(t *testing.T) {
 		b.exchange(third)
 
 		b.stop()
-		if _, err := third.Receive(); err != errPeerClosed {
+		if _, err := third.Receive(); !ended(err) {
 			b.Errorf("the server stops, and its client sees %v", err)
 		}
 	})
@@ -143,7 +150,7 @@ func TestUnprovenNewcomer(t *testing.T) {
 		for err == nil {
 			_, err = idle.Receive()
 		}
-		if err != errPeerClosed || time.Since(start) != proofTimeout {
+		if !ended(err) || time.Since(start) != proofTimeout {
 			b.Errorf("the newcomer sees %v after %v", err, time.Since(start))
 		}
 		go first.Receive() // takes the heartbeats
@@ -166,7 +173,7 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		live := newConn(recorder, testMTU, &charmCodec{up}, &charmCodec{down})
+		live := newConn(recorder, &b.cfg, &charmCodec{up}, &charmCodec{down})
 		defer live.Close(errStopped)
 		b.exchange(live)
 
@@ -197,32 +204,167 @@ func (c *tapped) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Who only connects disturbs nobody, and does not stay.
+// Who only connects disturbs nobody, keeps nobody out, and does not stay.
 func TestSilentConnections(t *testing.T) {
 	serve(t, func(b *bench) {
 		live := b.connect()
 		b.exchange(live)
+		go func() { // takes the heartbeats
+			for _, err := live.Receive(); err == nil; {
+				_, err = live.Receive()
+			}
+		}()
 
 		var silent []net.Conn
-		for range 100 {
+		for range 3 * maxPendingPrefix {
 			silent = append(silent, b.dial())
 		}
 		synctest.Wait()
-		b.exchange(live)
-		for _, conn := range silent[maxPending:] {
-			wantClosed(b.T, conn) // no room: refused at once
-		}
+		b.send(live, ipv4(30, 3))
+		b.device.want(b.T, ipv4(30, 3))
 		start := time.Now()
-		for _, conn := range silent[:maxPending] {
+		for _, conn := range silent[:2*maxPendingPrefix] {
+			wantClosed(b.T, conn) // they made room
+		}
+		if time.Since(start) != 0 {
+			b.Errorf("room is made after %v", time.Since(start))
+		}
+		next := b.connect() // takes the place of one more
+		b.send(next, ipv4(30, 4))
+		b.device.want(b.T, ipv4(30, 4))
+		for _, conn := range silent[2*maxPendingPrefix:] {
 			wantClosed(b.T, conn)
 		}
 		if time.Since(start) != helloTimeout {
 			b.Errorf("silence is borne for %v", time.Since(start))
 		}
-		go live.Receive() // takes the heartbeat
+	})
+}
+
+// Nobody can tell from when a connection is closed what was wrong with it. Only
+// who closes first is closed at once.
+func TestRefusedAlike(t *testing.T) {
+	serve(t, func(b *bench) {
+		now := uint64(b.cfg.Now().Unix())
+		replayed := helloAt(testKey, now)
+		first := b.dial()
+		go first.Write(replayed)
+		if err := readMessage(first, make([]byte, answerSize)); err != nil {
+			b.Fatal(err)
+		}
+		defer first.Close()
+
+		start := time.Now()
+		var conns []net.Conn
+		for _, sent := range [][]byte{
+			nil, {1}, make([]byte, helloSize-1), make([]byte, helloSize), make([]byte, helloSize+1), make([]byte, 1<<16),
+			helloAt(Key{}, now), replayed, append(bytes.Clone(replayed), 1, 2, 3),
+			helloAt(testKey, now-3*3600), helloAt(testKey, now+3*3600), helloAt(testKey, 0), helloAt(testKey, 1<<64-1),
+		} {
+			conn := b.dial()
+			conns = append(conns, conn)
+			go conn.Write(sent)
+		}
+		for i, conn := range conns {
+			wantClosed(b.T, conn)
+			if after := time.Since(start); after != helloTimeout {
+				b.Errorf("connection %d is closed after %v", i, after)
+			}
+		}
+
+		refused := b.dial()
+		refused.Write(make([]byte, helloSize))
 		synctest.Wait()
-		b.send(b.connect(), ipv4(30, 4))
-		b.device.want(b.T, ipv4(30, 4))
+		start = time.Now()
+		refused.Close()
+		synctest.Wait()
+		time.Sleep(sinkPause)
+		b.stop() // waits for all handlers
+		if after := time.Since(start); after != sinkPause {
+			b.Errorf("a refused peer that has gone stays for %v", after)
+		}
+	})
+}
+
+// What the accepted hellos of a predecessor are is in a file. A server that has
+// lost it lets a session begin only with a frame.
+func TestReplayAfterRestart(t *testing.T) {
+	cfg, _, _ := testConfig(t)
+	cfg.Replays = filepath.Join(t.TempDir(), "hellos")
+	hello := helloAt(testKey, uint64(cfg.Now().Unix()))
+	// knock sends the hello, and reports whether there is an answer.
+	knock := func(t *testing.T, l *pipeListener) bool {
+		conn := l.dial()
+		t.Cleanup(func() { conn.Close() })
+		go conn.Write(hello)
+		return readMessage(conn, make([]byte, answerSize)) == nil
+	}
+	for _, tt := range []struct {
+		name               string
+		before             func() error
+		answered, sessions bool
+	}{
+		{"first start", func() error { return nil }, true, false},
+		{"restart", func() error { return nil }, false, false},
+		{"file lost", func() error { return os.Remove(cfg.Replays) }, true, false},
+		{"without a file", func() error { cfg.Replays = ""; return nil }, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				if err := tt.before(); err != nil {
+					t.Fatal(err)
+				}
+				cfg, l := cfg, newPipeListener()
+				cfg.Status = NewStatus()
+				cfg.Now = func() time.Time { return time.Unix(int64(binary.LittleEndian.Uint64(hello[randomSize:])), 0) }
+				cfg.Device = newDevice()
+				stop := run(t, func(ctx context.Context) error { return Serve(ctx, cfg, l) })
+				defer stop()
+				if got := knock(t, l); got != tt.answered {
+					t.Errorf("answered: %v", got)
+				}
+				synctest.Wait()
+				if got := cfg.Status.Report().Remote != nil; got != tt.sessions {
+					t.Errorf("a session: %v", got)
+				}
+			})
+		})
+	}
+}
+
+// Clients that share the key and fight are told apart from one that roams.
+func TestRivals(t *testing.T) {
+	serve(t, func(b *bench) {
+		takeOver := func(pause time.Duration) {
+			time.Sleep(pause)
+			c := b.connect()
+			b.send(c, nil)
+			b.log.wait(b.T, "Session established")
+			go func() {
+				for _, err := c.Receive(); err == nil; {
+					_, err = c.Receive()
+				}
+			}()
+			synctest.Wait()
+		}
+		// takeOvers returns how often they are said to be a fight.
+		takeOvers := func(pause time.Duration) (said int) {
+			for range 20 {
+				takeOver(pause)
+				for len(b.log) > 0 {
+					if r := <-b.log; strings.HasPrefix(r.Message, "two clients") {
+						said++
+					}
+				}
+			}
+			return said
+		}
+		if n := takeOvers(rivalInterval / 2); n != 0 {
+			b.Errorf("a client that roams is taken for two, %d times", n)
+		}
+		if n := takeOvers(5 * time.Second); n != 1 {
+			b.Errorf("a fight is told of %d times in two minutes, want once", n)
+		}
 	})
 }
 
@@ -256,6 +398,7 @@ func TestAcceptErrors(t *testing.T) {
 // What ends a server for good.
 func TestServeFails(t *testing.T) {
 	gone := errors.New("gone")
+	testCfg, _, _ := testConfig(t)
 	for name, tt := range map[string]struct {
 		do   func(b *pipeListener, d *memDevice)
 		want error
@@ -266,7 +409,7 @@ func TestServeFails(t *testing.T) {
 			d.broken = gone
 			conn := l.dial()
 			up, down, _ := clientHandshake(conn, &Config{Key: testKey, Now: time.Now, Rand: bytes.NewReader(make([]byte, 32))})
-			c := newConn(conn, testMTU, &charmCodec{up}, &charmCodec{down})
+			c := newConn(conn, &testCfg, &charmCodec{up}, &charmCodec{down})
 			defer c.Close(errStopped)
 			c.Send([][]byte{ipv4(40, 1)})
 		}, gone},

@@ -8,30 +8,26 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
-const (
-	// keepAliveIdle, Interval and Count let the system notice a dead path by
-	// itself, where there is no TCP_USER_TIMEOUT: 35 s after the last sign of
-	// life.
-	keepAliveIdle     = 20 * time.Second
-	keepAliveInterval = 5 * time.Second
-	keepAliveCount    = 3
-)
+// keepAliveProbes is how many probes without an answer tell the system that
+// the path is dead. They matter where there is no TCP_USER_TIMEOUT and the
+// heartbeats have been acknowledged.
+const keepAliveProbes = 3
 
 // control is called with every socket before it is connected or bound.
 type control = func(network, address string, c syscall.RawConn) error
 
 // tuneTCP sets the options that every connection has.
-func tuneTCP(conn *net.TCPConn) error {
+func tuneTCP(conn *net.TCPConn, times timing) error {
 	return errors.Join(
 		// A packet must not wait for the acknowledgement of the one before.
 		conn.SetNoDelay(true),
 		conn.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+			Enable: true, Count: keepAliveProbes,
+			Idle: times.timeout / 2, Interval: times.timeout / 2 / keepAliveProbes,
 		}),
-		tuneSystem(conn),
+		tuneSystem(conn, times),
 	)
 }
 

@@ -10,17 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// userTimeout is how long sent data may stay unacknowledged. It is longer
-	// than a short outage of a mobile link, and with the heartbeat finds a
-	// dead path within 30 s. (The C program waits 60 s.)
-	userTimeout = 20 * time.Second
-
-	// notSentLowat keeps what is written but not yet sent small, in bytes: a
-	// packet that waits there can be neither overtaken nor dropped. It is
-	// enough to keep a fast link busy. The C program uses the same.
-	notSentLowat = 128 << 10
-)
+// notSentLowat keeps what is written but not yet sent small, in bytes: a
+// packet that waits there can be neither overtaken nor dropped. It is enough
+// to keep a fast link busy. The C program uses the same.
+const notSentLowat = 128 << 10
 
 // markControl marks a socket before it sends anything.
 func markControl(mark uint32) control {
@@ -55,13 +48,17 @@ func listenControl(mark uint32) control {
 }
 
 // tuneSystem sets the options that only Linux has.
-func tuneSystem(conn *net.TCPConn) error {
+//
+// TCP_USER_TIMEOUT is how long sent data may stay unacknowledged, or a peer's
+// window closed, before the system ends the connection. On a path that is slow
+// acknowledgements come late, but come.
+func tuneSystem(conn *net.TCPConn, times timing) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	return onSocket(raw, func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(userTimeout/time.Millisecond)); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(times.userTimeout/time.Millisecond)); err != nil {
 			return os.NewSyscallError("set TCP_USER_TIMEOUT", err)
 		}
 		return os.NewSyscallError("set TCP_NOTSENT_LOWAT",
@@ -79,6 +76,33 @@ func setCongestion(conn *net.TCPConn, name string) error {
 		return os.NewSyscallError("set TCP_CONGESTION",
 			unix.SetsockoptString(fd, unix.IPPROTO_TCP, unix.TCP_CONGESTION, name))
 	})
+}
+
+// unacked is how much the system holds that the peer has not acknowledged, in
+// bytes.
+func unacked(conn net.Conn) (n int, known bool) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return 0, false
+	}
+	raw, err := tcp.SyscallConn()
+	if err == nil {
+		err = onSocket(raw, func(fd int) (err error) {
+			n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+			return err
+		})
+	}
+	return n, err == nil
+}
+
+// suspended is how long the system has been suspended since it started. One of
+// its clocks stands still then, the other does not.
+func suspended() time.Duration {
+	var awake, all unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &all) != nil {
+		return 0
+	}
+	return time.Duration(all.Nano() - awake.Nano())
 }
 
 // onSocket calls f with the descriptor of a socket.

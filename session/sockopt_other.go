@@ -2,7 +2,10 @@
 
 package session
 
-import "net"
+import (
+	"net"
+	"time"
+)
 
 // Marks, TCP_DEFER_ACCEPT and the like are Linux's: other systems go without.
 
@@ -10,6 +13,12 @@ func markControl(uint32) control { return nil }
 
 func listenControl(uint32) control { return nil }
 
-func tuneSystem(*net.TCPConn) error { return nil }
+func tuneSystem(*net.TCPConn, timing) error { return nil }
 
 func setCongestion(*net.TCPConn, string) error { return nil }
+
+// unacked is not known here.
+func unacked(net.Conn) (int, bool) { return 0, false }
+
+// suspended is not known here.
+func suspended() time.Duration { return 0 }

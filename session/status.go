@@ -12,12 +12,12 @@ import (
 const (
 	// silence is how long a peer that sends heartbeats may send nothing: it
 	// may be late with one, not with three.
-	silence = 3 * heartbeatInterval
+	silence = 3 * longestHeartbeat
 
 	// stuckAfter is how long one write may take, to the device or to the
-	// peer. The latter gives up after stallTimeout without progress; what
-	// takes much longer is a mistake of ours.
-	stuckAfter = 3 * stallTimeout
+	// peer. The latter is bounded by a part of the time-out; what takes much
+	// longer is a mistake of ours.
+	stuckAfter = time.Minute
 )
 
 // Status says how the session of the moment is doing. It is made by
@@ -45,13 +45,16 @@ func (s *Status) Report() Report {
 		return Report{}
 	}
 	// The clock is read last, so that nothing is later than now.
-	heard, sending, delivering := c.heard.Load(), c.sending.Load(), c.delivering.Load()
+	heard, sending, delivering, late := c.heard.Load(), c.sending.Load(), c.delivering.Load(), c.lateSince.Load()
 	now := c.clock()
 	r := Report{
 		Remote: c.RemoteAddr(),
 		Age:    time.Duration(now),
 		Silent: time.Duration(now - heard),
 		Beats:  c.stats.heartbeats.Load() > 0,
+	}
+	if late != 0 {
+		r.Late = time.Duration(now - late)
 	}
 	for _, began := range []int64{sending, delivering} {
 		if began != 0 {
@@ -67,6 +70,7 @@ type Report struct {
 	Age    time.Duration // of the session
 	Silent time.Duration // since the peer's last valid frame, or since the start
 	Beats  bool          // the peer is known to send heartbeats while it is idle
+	Late   time.Duration // how long the peer has taken nothing that waits for it; 0 if nothing does
 	Stuck  time.Duration // how long the write that is going on has taken; 0 if there is none
 }
 
@@ -93,6 +97,8 @@ func (r Report) Ready() error {
 		return errNoSession
 	case r.Beats && r.Silent > silence:
 		return fmt.Errorf("nothing has come from %v for %v", r.Remote, r.Silent.Round(time.Second))
+	case r.Late > 0:
+		return fmt.Errorf("%v has taken nothing for %v", r.Remote, r.Late.Round(time.Second))
 	}
 	return r.Alive()
 }
@@ -110,4 +116,6 @@ func (r Report) String() string {
 
 // clock is the age of the session in nanoseconds, and never 0. Nobody can set
 // it, unlike the clock on the wall.
-func (c *Conn) clock() int64 { return int64(max(time.Since(c.start), 1)) }
+func (c *Conn) clock() int64 { return c.clockAt(time.Now()) }
+
+func (c *Conn) clockAt(t time.Time) int64 { return int64(max(t.Sub(c.start), 1)) }

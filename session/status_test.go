@@ -83,15 +83,16 @@ func TestStatusSeesStuckWrite(t *testing.T) {
 		s.session.Store(c)
 		sent := make(chan error)
 		go func() { sent <- c.Send([][]byte{ipv4(20, 1)}) }()
-		time.Sleep(5 * time.Second)
-		if got := s.Report().Stuck.Round(time.Second); got != 5*time.Second {
-			t.Errorf("stuck for %v, want 5s", got)
+		time.Sleep(4 * time.Second)
+		if r := s.Report(); r.Stuck.Round(time.Second) != 4*time.Second || r.Ready() != nil {
+			t.Errorf("stuck for %v, want 4s; ready: %v", r.Stuck, r.Ready())
 		}
-		if err := <-sent; err == nil {
-			t.Error("the write succeeded")
+		if err := <-sent; err != nil {
+			t.Error(err)
 		}
-		if got := s.Report().Stuck; got != 0 {
-			t.Errorf("stuck for %v after the write", got)
+		time.Sleep(10*time.Second + probeTimeout)
+		if r := s.Report(); r.Stuck != 0 || r.Late.Round(time.Second) != 15*time.Second || r.Ready() == nil || r.Alive() != nil {
+			t.Errorf("after the write: %+v, ready: %v, alive: %v", r, r.Ready(), r.Alive())
 		}
 		c.delivering.Store(c.clock())
 		time.Sleep(stuckAfter + time.Second)

@@ -103,7 +103,11 @@ func (t *tunnel) readDevice() error {
 // receive hands packets from c to the device, starting with those that c has
 // returned already, until the session ends. It returns why it did.
 func (t *tunnel) receive(c *Conn, packets [][]byte) error {
-	for {
+	for told := false; ; {
+		if c.in.known > 1 && !told {
+			told = true
+			t.cfg.Logger.Debug("peer sends heartbeats", "remote", c.RemoteAddr(), "every", c.in.beats[1].Round(100*time.Millisecond))
+		}
 		if len(packets) > 0 {
 			if err := t.writeDevice(c, packets); err != nil {
 				err = fmt.Errorf("write to device: %w", err)
@@ -133,7 +137,7 @@ func (t *tunnel) tune(conn net.Conn) {
 	if !ok {
 		return
 	}
-	if err := tuneTCP(tcp); err != nil {
+	if err := tuneTCP(tcp, timingOf(t.cfg.Timeout)); err != nil {
 		t.cfg.Logger.Warn("socket options refused", "remote", conn.RemoteAddr(), "err", err)
 	}
 	if t.cfg.Congestion == "" {

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"dsvpn/netcfg"
 )
 
 // confine gives up all that the program does not need from here on. The device,
@@ -33,7 +35,7 @@ func confine(o options) error {
 		{"/etc/services", "r"},
 		{"/etc/protocols", "r"},
 	}
-	if !o.Net.PointToPoint { // which leaves nothing to remember
+	if !o.Net.PointToPoint || o.Net.Role == netcfg.Server { // a client would have nothing to remember
 		os.MkdirAll(o.Net.StateDir, 0o755) // without it, unveil says that there is none
 		visible = append(visible, struct{ path, do string }{o.Net.StateDir, "rwc"})
 	}

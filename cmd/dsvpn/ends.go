@@ -22,6 +22,8 @@ type end interface {
 	run(context.Context) error
 	// networkChanged is told of changes of the host's network.
 	networkChanged()
+	// prod is what an operator asks for with SIGUSR1.
+	prod()
 	close()
 }
 
@@ -57,6 +59,8 @@ func (s *serverEnd) run(ctx context.Context) error {
 func (s *serverEnd) attach(func([]netip.Addr)) {}
 
 func (s *serverEnd) networkChanged() {} // clients come from wherever they come
+
+func (s *serverEnd) prod() { s.log.Info("status", "report", s.cfg.Status.Report().String()) }
 
 func (s *serverEnd) close() { s.l.Close() }
 
@@ -99,5 +103,7 @@ func (c *clientEnd) run(ctx context.Context) error {
 }
 
 func (c *clientEnd) networkChanged() { c.client.NetworkChanged() }
+
+func (c *clientEnd) prod() { c.client.Reconnect() }
 
 func (c *clientEnd) close() {}

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"dsvpn/netcfg"
 	"dsvpn/session"
@@ -26,6 +27,11 @@ const (
 	minMTU6 = 1280
 	// maxMTU is the longest frame.
 	maxMTU = math.MaxUint16
+
+	// minTimeout is longer than most paths take when they are congested, and
+	// maxTimeout as long as anybody would wait.
+	minTimeout = 2 * time.Second
+	maxTimeout = 10 * time.Minute
 
 	// lastRulePriority leaves room for the second of our two rules before
 	// that of the main table (32766).
@@ -46,7 +52,8 @@ type options struct {
 
 	Net netcfg.Config // Interface is a name or "auto"
 
-	ReconnectLimit int // connection attempts in a row; 0 means for ever
+	Timeout        time.Duration // how long a dead path may go unnoticed
+	ReconnectLimit int           // connection attempts in a row; 0 means for ever
 	DryRun         bool
 	Fallback       string // a system, whose commands are printed with FallbackDryRun
 	FallbackDryRun bool
@@ -97,6 +104,7 @@ var flags = slices.Concat([]option{
 	flag("--tunnel6", parsePrefix6, func(o *options) *netip.Prefix { return &o.Net.Prefix6 }),
 	listFlag("--dns", parseNameServer, func(o *options) *[]netip.Addr { return &o.Net.DNS }),
 	boolFlag("--keep-inbound", func(o *options) *bool { return &o.Net.KeepInbound }),
+	flag("--timeout", duration(minTimeout, maxTimeout), func(o *options) *time.Duration { return &o.Timeout }),
 	flag("--reconnect-limit", number[int](0, math.MaxInt32), func(o *options) *int { return &o.ReconnectLimit }),
 	boolFlag("--kill-switch", func(o *options) *bool { return &o.Net.KillSwitch }),
 	flag("--allow", parsePrefixes, func(o *options) *[]netip.Prefix { return &o.Net.Allowed }),
@@ -213,7 +221,7 @@ func (o *options) takeKey(env environment) error {
 	case !isGiven(text):
 		return nil
 	case o.KeyFile != "":
-		return fmt.Errorf("%s has a key, and KEY or DSVPN_KEY_FILE names the file %s: give one of them", keyVariable, o.KeyFile)
+		return fmt.Errorf("%s has a key, and KEY or DSVPN_KEY_FILE names the file %q: give one of them", keyVariable, o.KeyFile)
 	}
 	key, err := session.ParseKey(text)
 	if err != nil {
@@ -243,7 +251,8 @@ func (o *options) apply(opts []option, given map[string]string, env environment)
 // defaultOptions returns what a bare command line means.
 func defaultOptions(role netcfg.Role, goos string) options {
 	o := options{
-		Port: defaultPort,
+		Port:    defaultPort,
+		Timeout: session.DefaultTimeout,
 		Net: netcfg.Config{
 			Role:         role,
 			Interface:    autoInterface,

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -58,7 +59,7 @@ func TestParseOptions(t *testing.T) {
 		{"dashes end the flags", server, "-- --mtu -", nil, func(o *options) { o.KeyFile, o.Address = "--mtu", "-" }},
 
 		{"every flag", client, "k vpn.example --point-to-point --firewall none --mark 0xCAFE --table 77 --rule-priority 088" +
-			" --mtu 68 --congestion cubic --ipv6 off --tunnel6 fd00::1:2:3:4/96 --reconnect-limit 5 --log-level DEBUG" +
+			" --mtu 68 --congestion cubic --ipv6 off --tunnel6 fd00::1:2:3:4/96 --reconnect-limit 5 --timeout 1m30s --log-level DEBUG" +
 			" --log-format json --dry-run", nil, func(o *options) {
 			peer(o)
 			o.Net.PointToPoint = true
@@ -66,6 +67,7 @@ func TestParseOptions(t *testing.T) {
 			o.Net.Mark, o.Net.Table, o.Net.RulePriority = 0xcafe, 77, 88
 			o.Net.MTU, o.Net.Congestion, o.Net.IPv6 = 68, "cubic", netcfg.IPv6Off
 			o.Net.Prefix6 = netip.MustParsePrefix("fd00::1:2:0:0/96")
+			o.Timeout = 90 * time.Second
 			o.ReconnectLimit, o.LogLevel, o.LogFormat, o.DryRun = 5, slog.LevelDebug, logJSON, true
 		}},
 		{"dns", client, "k vpn.example --dns 10.0.0.1", nil, func(o *options) { peer(o); o.Net.DNS = nameServers("10.0.0.1") }},
@@ -161,7 +163,7 @@ func TestUsageIsComplete(t *testing.T) {
 		}
 		o := defaultOptions(role, "linux")
 		for _, value := range []any{o.Port, o.Net.Local, o.Net.Remote, o.Net.MTU, o.Net.IPv6, o.Net.Firewall, o.Net.Mark,
-			o.Net.Table, o.Net.RulePriority, o.Net.Congestion, o.Net.Prefix6} {
+			o.Net.Table, o.Net.RulePriority, o.Net.Congestion, o.Net.Prefix6, o.Timeout} {
 			if part := fmt.Sprintf("(%v", value); !strings.Contains(text, part) {
 				t.Errorf("usage of the %v does not mention the default %q", role, part)
 			}
@@ -228,6 +230,7 @@ func checkOptions(t *testing.T, role netcfg.Role, o options) {
 		"ipv6":           slices.Contains([]netcfg.IPv6Mode{netcfg.IPv6Block, netcfg.IPv6Tunnel, netcfg.IPv6Off}, n.IPv6),
 		"congestion":     len(n.Congestion) <= 15 && !strings.ContainsAny(n.Congestion, "./ \n\x00"),
 		"hosts":          !strings.ContainsAny(o.Server+o.Address, " /[]\n\x00"),
+		"timeout":        o.Timeout >= minTimeout && o.Timeout <= maxTimeout,
 		"attempts":       o.ReconnectLimit >= 0,
 		"log format":     o.LogFormat == logText || o.LogFormat == logJSON,
 		"state folder":   n.StateDir != "",

@@ -51,3 +51,11 @@ func withSignals(parent context.Context, log *slog.Logger) (context.Context, fun
 		cancel(nil)
 	}
 }
+
+// prods returns the requests of an operator, as SIGUSR1. Signals stay caught
+// afterwards.
+func prods() <-chan os.Signal {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGUSR1)
+	return signals
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 
 	"dsvpn/netcfg"
@@ -21,6 +23,7 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 			return err
 		}
 	}
+	prods := prods() // from now on none of them ends the process
 	facts, err := p.probe(o)
 	if err != nil {
 		return err
@@ -64,9 +67,11 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	health.attend(ctx, dev.Name())
 	end.prepare(ctx, session.Config{
 		Key: key, Device: dev, MTU: o.Net.MTU,
-		Mark: o.Net.Mark, NameServers: plan.NameServers, Congestion: o.Net.Congestion, Status: status, Logger: p.log,
+		Mark: o.Net.Mark, NameServers: plan.NameServers, Congestion: o.Net.Congestion,
+		Timeout: o.Timeout, Replays: filepath.Join(o.Net.StateDir, "hellos-"+key.ID()), Path: netcfg.PathTo(o.Net.Mark),
+		Status: status, Logger: p.log,
 	})
-	return p.during(ctx, o, dev, plan, end)
+	return p.during(ctx, o, dev, plan, end, prods)
 }
 
 // plan settles what the options leave to the host, and makes the plan for an
@@ -120,7 +125,7 @@ func takeDown(applied *netcfg.Applied, dev tun.Device, plan netcfg.Plan) error {
 
 // during applies a plan, runs an end of the session while the host is guarded,
 // and takes back what the plan did and the interface, however that ended.
-func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, end end) (err error) {
+func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, end end, prods <-chan os.Signal) (err error) {
 	removed, err := netcfg.Sweep(o.Net.Interface, plan, o.Net.StateDir)
 	for _, what := range removed {
 		p.log.Info("removed what a former run had left", "what", what)
@@ -144,18 +149,35 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 		p.log.Info("Done.")
 		err = errors.Join(err, undoErr)
 	}()
-	guarded, stop := context.WithCancel(ctx)
-	var guard sync.WaitGroup
-	if work, err := applied.Guard(guarded, o.Net, end.networkChanged); err != nil {
-		p.log.Warn("nobody watches over the host", "err", err)
-	} else {
-		guard.Go(work)
-	}
-	defer guard.Wait() // before the host is put back
-	defer stop()
-	end.attach(func(servers []netip.Addr) { applied.Reach(o.Net, servers) })
+	defer p.attend(ctx, o, applied, end, prods)() // before the host is put back
 	if err := confine(o); err != nil {
 		return err
 	}
 	return end.run(ctx)
+}
+
+// attend guards the host, tells an end of what happens to it, and passes on
+// what an operator asks for, until the returned function is called.
+func (p *program) attend(ctx context.Context, o options, applied *netcfg.Applied, end end, prods <-chan os.Signal) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var both sync.WaitGroup
+	if work, err := applied.Guard(ctx, o.Net, end.networkChanged); err != nil {
+		p.log.Warn("nobody watches over the host", "err", err)
+	} else {
+		both.Go(work)
+	}
+	end.attach(func(servers []netip.Addr) { applied.Reach(o.Net, servers) })
+	both.Go(func() {
+		for ctx.Err() == nil {
+			select {
+			case <-prods:
+				end.prod()
+			case <-ctx.Done():
+			}
+		}
+	})
+	return func() {
+		cancel()
+		both.Wait()
+	}
 }

@@ -69,6 +69,8 @@ The word auto in any place means the default.
 // flagsUsage leads up to the variables of the positional arguments, which
 // server and client end with.
 const flagsUsage = `
+SIGUSR1 makes a client connect again at once, and a server log how it is doing.
+
 Flags may stand before, between and after the arguments; -- ends them.
 
     --point-to-point          give the interface its addresses, change nothing
@@ -86,6 +88,7 @@ Flags may stand before, between and after the arguments; -- ends them.
     --mark NUMBER             of the tunnel's own connection, which stays outside
                               of it (42069)
     --congestion NAME         TCP congestion control (bbr); none changes nothing
+    --timeout TIME            how long a dead path may go unnoticed (20s)
     --health ADDRESS:PORT     answer HTTP requests there: /healthz is 200 if the
                               program is alive, /readyz if packets come through
     --dry-run                 print what would be done, do nothing

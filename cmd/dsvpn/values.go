@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -47,6 +48,20 @@ func number[T int | uint16 | uint32](least, most uint64) func(string) (T, error)
 			return 0, fmt.Errorf("must be a number from %d to %d", least, most)
 		}
 		return T(n), nil
+	}
+}
+
+// duration accepts what Go does, and bare seconds.
+func duration(least, most time.Duration) func(string) (time.Duration, error) {
+	return func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			d, err = time.ParseDuration(s + "s")
+		}
+		if err != nil || d < least || d > most {
+			return 0, fmt.Errorf("must be a time from %v to %v, such as 30s", least, most)
+		}
+		return d, nil
 	}
 }
 

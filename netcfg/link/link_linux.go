@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -273,6 +274,20 @@ func Uplinks() ([]Uplink, error) {
 		return int(int64(a.Metric) - int64(b.Metric))
 	})
 	return uplinks, nil
+}
+
+// PathTo describes how packets with a mark get to an address: the gateway, the
+// interface and the source address. It is for comparison.
+func PathTo(addr netip.Addr, mark uint32) (string, error) {
+	routes, err := netlink.RouteGetWithOptions(addr.AsSlice(), &netlink.RouteGetOptions{Mark: mark})
+	if err != nil {
+		return "", fmt.Errorf("look up the route to %s: %w", addr, mapped(err))
+	}
+	var path strings.Builder
+	for _, r := range routes {
+		fmt.Fprintf(&path, "via %v dev %d src %v ", r.Gw, r.LinkIndex, r.Src)
+	}
+	return path.String(), nil
 }
 
 // indexes maps interface indexes to names.
