@@ -525,6 +525,44 @@ func TestCommandsFollowLater(t *testing.T) {
 	comes(t, h, "203.0.113.8", "192.0.2.1")
 }
 
+// A router that was away for a moment, in which the way by another one could not
+// be made, has its way again.
+func TestCommandsFollowBack(t *testing.T) {
+	t.Parallel()
+	h, cfg := newFakeHost("freebsd"), commanded(Client)(t)
+	guardFake(t, h, cfg)
+	router := func(addr string) func([]link.Entry) []link.Entry {
+		return func(routes []link.Entry) []link.Entry {
+			for i := range routes {
+				if routes[i].To.String() == "0.0.0.0/0" {
+					routes[i].Via = netip.MustParseAddr(addr)
+				}
+			}
+			return routes
+		}
+	}
+	broken := make(chan struct{}, 1)
+	h.change(func(routes []link.Entry) []link.Entry {
+		h.broken = func(c fallback.Command) (int, error) {
+			if !slices.Contains(c.Args, "add") {
+				return works, nil
+			}
+			select {
+			case broken <- struct{}{}:
+			default:
+			}
+			return refuses, nil
+		}
+		return router("192.0.2.2")(routes)
+	})
+	<-broken
+	h.change(func(routes []link.Entry) []link.Entry {
+		h.broken = nil
+		return router("192.0.2.1")(routes)
+	})
+	comes(t, h, serverAddr, "192.0.2.1")
+}
+
 // When the name of the server means another address, the way there is made
 // before anybody goes it.
 func TestReach(t *testing.T) {
