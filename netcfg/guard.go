@@ -39,24 +39,36 @@ const (
 // The watch begins at once. The function that Guard returns does the work, and
 // must end before Undo is called.
 func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) (work func(), err error) {
-	events, err := a.facts.on().watch(ctx)
+	h := a.facts.on()
+	events, err := h.watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	known, err := a.facts.on().waysOut(cfg.Interface)
+	known, err := h.waysOut(cfg.Interface)
 	if err != nil {
 		return nil, err
 	}
-	return func() { a.guard(ctx, cfg, changed, events, known) }, nil
+	silent := a.hasSilentParts()
+	return func() {
+		a.guard(ctx, cfg, events, silent, func() {
+			// Most of what happens on a host is nothing to a connection.
+			if now, err := h.waysOut(cfg.Interface); err == nil && now != known {
+				known = now
+				changed()
+			}
+		})
+	}, nil
 }
 
-func (a *Applied) guard(ctx context.Context, cfg Config, changed func(), events <-chan struct{}, known string) {
+// guard repairs the host after each event, and in rounds if parts of it are
+// silent, and calls after each time.
+func (a *Applied) guard(ctx context.Context, cfg Config, events <-chan struct{}, silent bool, after func()) {
 	var (
 		pause = settle
 		last  time.Time // of a repair
 		round <-chan time.Time
 	)
-	if a.hasSilentParts() {
+	if silent {
 		ticker := time.NewTicker(rounds)
 		defer ticker.Stop()
 		round = ticker.C
@@ -84,11 +96,7 @@ func (a *Applied) guard(ctx context.Context, cfg Config, changed func(), events 
 		} else if time.Since(last) > peace {
 			pause = settle
 		}
-		// Most of what happens on a host is nothing to a connection.
-		if now, err := a.facts.on().waysOut(cfg.Interface); err == nil && now != known {
-			known = now
-			changed()
-		}
+		after()
 	}
 }
 
@@ -107,7 +115,7 @@ func (a *Applied) repair(cfg Config) (any bool) {
 func (a *Applied) Reach(cfg Config, servers []netip.Addr) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if slices.Equal(servers, a.servers) || a.servers == nil && slices.Equal(servers, cfg.Servers) {
+	if !a.facts.HasCommands() || slices.Equal(servers, a.servers) || a.servers == nil && slices.Equal(servers, cfg.Servers) {
 		return
 	}
 	a.servers = slices.Clone(servers)
