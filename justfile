@@ -22,13 +22,20 @@ bench:
     go test -run '^$' -bench Throughput -benchtime 5x ./cmd/dsvpn
     go test -run '^$' -bench . ./session/...
 
-# Fuzz every target for a while, such as `just fuzz 10m`.
-fuzz time='1m':
+# Fuzz every target for a time or a number of runs, such as `just fuzz 10m`. What
+# is found is a new file in a folder testdata/fuzz: mend it, and commit both.
+fuzz for='1m':
     for package in $(go list ./...); do \
         for target in $(go test -list '^Fuzz' $package | grep '^Fuzz'); do \
-            go test -run '^$' -fuzz "^$target\$" -fuzztime {{time}} -fuzzminimizetime 20x $package || exit 1; \
+            go test -run '^$' -fuzz "^$target\$" -fuzztime {{for}} -fuzzminimizetime 20x $package || \
+                [ -z "$(git status --porcelain -- '*testdata/fuzz/*')" ] || exit 1; \
         done; \
     done
+
+# What takes too long for each change: long fuzzing, and everything with the race
+# detector. As root.
+nightly: (fuzz '30m')
+    CI=true CGO_ENABLED=1 go test -race -timeout 60m ./...
 
 # Look for what compilers do not complain about.
 lint:
@@ -38,10 +45,14 @@ lint:
 
 # Build for every system.
 cross:
-    for target in $(go tool dist list | grep -E '^(linux|darwin|freebsd|netbsd|openbsd|dragonfly)/'); do \
+    .ci/targets | while read -r target; do \
         echo $target; \
-        CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build -o /dev/null ./cmd/dsvpn || exit 1; \
+        env CGO_ENABLED=0 $target go build -trimpath -o /dev/null ./cmd/dsvpn || exit 1; \
     done
+
+# Make the archives of a release in dist, such as `just release 1.2.3`.
+release version:
+    .ci/release {{version}} dist
 
 # Build the container image: the static program and nothing else.
 image: build

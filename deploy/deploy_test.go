@@ -89,7 +89,7 @@ func read(t *testing.T, name string) string {
 // Every variable that a file here sets is one that the program knows, and
 // every command line is one that it takes.
 func TestVariables(t *testing.T) {
-	names := slices.Concat(files(t, "*/*.yaml"), files(t, "systemd/*"), files(t, "*.md"))
+	names := slices.Concat(files(t, "*/*.yaml"), files(t, "systemd/*.service"), files(t, "systemd/*/*"), files(t, "*.md"))
 	var help strings.Builder
 	for _, command := range []string{"server", "client"} {
 		out, err := exec.Command(program, "help", command).Output()

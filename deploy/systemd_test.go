@@ -20,7 +20,7 @@ type machine struct {
 // installed is where the units expect the program.
 const installed = "/usr/local/bin/dsvpn"
 
-func newMachine(t *testing.T) *machine {
+func newMachine(t *testing.T, dropIns ...string) *machine {
 	t.Helper()
 	need(t, "podman", "runc", "systemctl", "ip")
 	if os.Getuid() != 0 {
@@ -47,8 +47,8 @@ func newMachine(t *testing.T) *machine {
 		// Not crun: it refuses hosts with cgroups of both versions.
 		"containers.conf":              fmt.Sprintf("[engine]\nruntime = 'runc'\nlock_type = 'file'\nevents_logger = 'none'\ncgroup_manager = 'cgroupfs'\ntmp_dir = '%s/tmp'\n", dir),
 		"storage.conf":                 fmt.Sprintf("[storage]\ndriver = 'vfs'\ngraphroot = '%[1]s/root'\nrunroot = '%[1]s/run'\n", dir),
-		"machine/etc/passwd":           "root:x:0:0::/:/bin/sh\n",
-		"machine/etc/group":            "root:x:0:\n",
+		"machine/etc/passwd":           "root:x:0:0::/:/bin/sh\ndsvpn:x:999:999::/:/bin/false\n",
+		"machine/etc/group":            "root:x:0:\ndsvpn:x:999:\n",
 		"machine/etc/machine-id":       strings.Repeat("5", 32) + "\n",
 		"machine/etc/dsvpn/server.key": key,
 		"machine/etc/dsvpn/server.env": "DSVPN_EXTERNAL=lo\n",
@@ -59,6 +59,9 @@ func newMachine(t *testing.T) *machine {
 	}
 	for _, unit := range files(t, "systemd/*.service") {
 		write("machine/etc/systemd/system/"+filepath.Base(unit), strings.ReplaceAll(read(t, unit), installed, "/opt/dsvpn"))
+	}
+	for _, name := range dropIns {
+		write("machine/etc/systemd/system/"+strings.TrimPrefix(name, "systemd/"), read(t, name))
 	}
 	check(t, os.Link(program, filepath.Join(root, "opt/dsvpn")))
 	t.Cleanup(func() {
@@ -93,9 +96,18 @@ func (m *machine) sh(line string) string {
 
 // The units work under the restrictions that they impose: a service is ready
 // when it should be, comes back when it is killed, with the host closed
-// meanwhile where it is a client's, and leaves nothing when it is stopped.
+// meanwhile where it is a client's, and leaves nothing when it is stopped. So
+// they do as another user than root.
 func TestUnitsRun(t *testing.T) {
-	m := newMachine(t)
+	t.Run("root", func(t *testing.T) { runUnits(t, newMachine(t)) })
+	t.Run("user", func(t *testing.T) {
+		m := newMachine(t, files(t, "systemd/*.service.d/user.conf")...)
+		m.sh("chmod 666 /dev/net/tun; chown dsvpn /etc/dsvpn/*.key") // the former as a host's udev has it
+		runUnits(t, m)
+	})
+}
+
+func runUnits(t *testing.T, m *machine) {
 	const rule = "lookup 42069"
 	m.sh("until systemctl is-active basic.target; do sleep 0.1; done")
 	m.sh("systemctl start dsvpn-server && systemctl start dsvpn-client@home && /opt/dsvpn health")

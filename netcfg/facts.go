@@ -31,7 +31,10 @@ type Facts struct {
 	// first, up to one that works.
 	Firewalls []FirewallFact
 
-	Sysctls map[string]SysctlFact
+	// Sysctls are parameters as they are now. Volatile says why their former
+	// values would be lost with a kill; nil: they would not.
+	Sysctls  map[string]SysctlFact
+	Volatile error
 
 	// DNS is how the host finds name servers, and DNSWays are the ways to set
 	// others, the preferred one first, with what is in the way of each.
@@ -77,6 +80,7 @@ type SysctlFact struct {
 
 // The parameters that plans look at or set.
 const (
+	sysctlDir        = "/proc/sys/net" // where these and all others of ours are
 	sysctlForward    = "net.ipv4.ip_forward"
 	sysctlCongestion = "net.ipv4.tcp_congestion_control"
 	sysctlValidMark  = "net.ipv4.conf.all.src_valid_mark"

@@ -51,6 +51,7 @@ func Probe(cfg Config) (Facts, error) {
 		}
 		f.Sysctls[name] = SysctlFact{Value: value, Writable: sysctl.Writable(name)}
 	}
+	f.Volatile = sysctl.Lasts(cfg.StateDir)
 	f.StrictUplinks = strictUplinks(f.Uplinks)
 	if cfg.wantsFirewall() {
 		f.Firewalls = probeFirewalls(cfg)

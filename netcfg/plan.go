@@ -85,6 +85,10 @@ func MakePlan(cfg Config, facts Facts) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	sets := slices.ContainsFunc(p.Steps, func(s Step) bool { _, ok := s.Action.(SetSysctl); return ok })
+	if sets && facts.Volatile != nil {
+		p.note("former values of sysctls would be lost with a kill: %v", facts.Volatile)
+	}
 	return p, nil
 }
 

@@ -180,6 +180,8 @@ func (t *tunnel) greet(ctx context.Context, conn net.Conn) (*Conn, error) {
 		conn.Close()
 		return nil, withClock(err, t.cfg.Now())
 	}
+	defer up.Wipe()
+	defer down.Wipe()
 	return newConn(conn, &t.cfg, &charmCodec{up}, &charmCodec{down}), nil
 }
 
@@ -242,7 +244,7 @@ func (c *Client) NetworkChanged() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.conn == nil:
+	case !c.open():
 		c.hurry(errNetworkChanged)
 	case c.conn.Slept() != nil:
 		c.conn.Close(c.conn.Slept())
@@ -255,12 +257,16 @@ func (c *Client) NetworkChanged() {
 func (c *Client) Reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
+	if c.open() {
 		c.conn.Close(errAsked)
 	} else {
 		c.hurry(errAsked)
 	}
 }
+
+// open reports whether there is a session that has not ended: one that has is
+// about to be followed by a pause. The caller holds the lock.
+func (c *Client) open() bool { return c.conn != nil && c.conn.Err() == nil }
 
 // hurry ends the present attempt, with its pause, if there is one.
 func (c *Client) hurry(cause error) {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -211,6 +212,27 @@ func TestNetworkChanged(t *testing.T) {
 	client.NetworkChanged() // the address is still there
 	device.fromHost <- ipv4(99, 1)
 	serverDevice.want(t, ipv4(99, 1))
+}
+
+// Somebody sets a clock while a session is up: nothing happens to it.
+func TestClockChanged(t *testing.T) {
+	serverCfg, serverDevice, _ := testConfig(t)
+	cfg, device, log := testConfig(t)
+	var ahead atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	serverCfg.Now, cfg.Now = now, now
+	addr, stopServer := loopback(t, serverCfg, 0)
+	defer stopServer()
+	client := NewClient(cfg, "127.0.0.1", addr.Port(), 0)
+	defer run(t, client.Run)()
+	log.wait(t, "Connected")
+	for i, change := range []time.Duration{24 * time.Hour, -48 * time.Hour, 0} {
+		ahead.Store(int64(change))
+		device.fromHost <- ipv4(99, uint32(i))
+		serverDevice.want(t, ipv4(99, uint32(i)))
+		client.Reconnect() // and the next one knows the new time
+		log.wait(t, "Connected")
+	}
 }
 
 func TestMoved(t *testing.T) {

@@ -14,6 +14,8 @@ type sealer interface {
 	sealedSize(n int) int
 	// seal fills frame, which has the right size, with packet.
 	seal(frame, packet []byte)
+	// wipe forgets the keys. Nothing can be sealed afterwards.
+	wipe()
 }
 
 // An opener takes the frames of one direction apart.
@@ -24,6 +26,8 @@ type opener interface {
 	// open checks a whole frame and decrypts it where it lies. It returns the
 	// part that is the packet, or [ErrCorrupted].
 	open(frame []byte) (packet []byte, err error)
+	// wipe forgets the keys. Nothing can be opened afterwards.
+	wipe()
 }
 
 // Version 1: a frame is the length of the packet (two bytes, little-endian),
@@ -41,6 +45,8 @@ const (
 type charmCodec struct {
 	state charm.State
 }
+
+func (c *charmCodec) wipe() { c.state.Wipe() }
 
 func (c *charmCodec) sealedSize(n int) int { return headerSize + n }
 

@@ -48,8 +48,8 @@ type Config struct {
 	// which is logged. Only Linux has it.
 	Congestion string
 
-	// Timeout is how long a dead path, or a peer that hangs, may go unnoticed
-	// while nothing is sent; under load it is less. 0 is [DefaultTimeout]. A
+	// Timeout is how long a dead path, or a peer that hangs, may go unnoticed.
+	// A path that is slow, but not silent, is neither. 0 is [DefaultTimeout]. A
 	// peer whose own time-out is longer may send its heartbeats more seldom,
 	// every 10 s at most; its silence is noticed within twice that.
 	Timeout time.Duration

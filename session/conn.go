@@ -66,7 +66,10 @@ type Conn struct {
 	asleep    func() time.Duration // how long the system has been suspended since it started
 	slept     time.Duration        // its value at the start
 
-	in inbox
+	in      inbox
+	relaxed atomic.Bool // see relax
+
+	established bool // has been the session of a server, which guards it
 
 	// For [Status], which must not wait for a lock: times by clock, 0 for none.
 	start      time.Time
@@ -105,10 +108,13 @@ func (c *Conn) beat() {
 		c.Close(err)
 		return
 	}
-	next := retryInterval // another goroutine sends
+	next, err := retryInterval, error(nil) // another goroutine sends
 	if c.out.TryLock() {
-		next = c.sendDue()
+		next, err = c.sendDue()
 		c.out.Unlock()
+	}
+	if err != nil {
+		c.Close(err)
 	}
 	if c.cause.Load() == nil {
 		c.heartbeat.Reset(next)
@@ -126,8 +132,7 @@ func (c *Conn) announce() {
 
 // sendDue is what beat does while nobody else sends. It returns when to do so
 // again.
-func (c *Conn) sendDue() (next time.Duration) {
-	var err error
+func (c *Conn) sendDue() (next time.Duration, err error) {
 	switch now := time.Now(); {
 	case c.out.late:
 		err = c.send(nil)
@@ -135,13 +140,10 @@ func (c *Conn) sendDue() (next time.Duration) {
 		c.out.lastBeat = now
 		err = c.send(empty)
 	}
-	if err != nil {
-		c.Close(err)
-	}
 	if c.out.late {
-		return retryInterval
+		return retryInterval, err
 	}
-	return c.times.heartbeat - time.Since(c.out.lastBeat)
+	return c.times.heartbeat - time.Since(c.out.lastBeat), err
 }
 
 // empty is the batch that makes a heartbeat.
@@ -156,14 +158,28 @@ func (c *Conn) Slept() error {
 	return nil
 }
 
-// Close ends the session and unblocks everything that waits on it. The first
-// cause stays; see [Conn.Err].
+// Close ends the session, unblocks everything that waits on it and wipes its
+// keys. The first cause stays; see [Conn.Err].
 func (c *Conn) Close(cause error) {
 	c.closing.Do(func() {
 		c.cause.Store(&cause)
 		c.heartbeat.Stop()
 		c.conn.Close()
+		c.wipe()
 	})
+}
+
+// wipe forgets the keys of a connection that is closed, so that nobody holds a
+// lock for long any more.
+func (c *Conn) wipe() {
+	c.out.Lock()
+	defer c.out.Unlock()
+	c.out.sealer.wipe()
+	c.out.sealer = nil
+	c.in.keys.Lock()
+	defer c.in.keys.Unlock()
+	c.in.opener.wipe()
+	c.in.opener = nil
 }
 
 // Err is the cause that the session was closed for, or nil while it is open.

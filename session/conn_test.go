@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,53 @@ func TestSendReceive(t *testing.T) {
 		t.Errorf("the stream ends with %v", err)
 	}
 	comparePackets(t, got, want)
+}
+
+// A closed session has wiped its keys, also while it is in full use, and then
+// neither seals nor opens anything.
+func TestCloseWipesKeys(t *testing.T) {
+	near, far := net.Pipe()
+	go io.Copy(io.Discard, far)
+	defer far.Close()
+	up, down := &charmCodec{testState()}, &charmCodec{testState()}
+	c := newConn(near, connConfig(testMTU), up, down)
+	var busy sync.WaitGroup
+	begun := make(chan struct{})
+	busy.Go(func() {
+		for once := sync.OnceFunc(func() { close(begun) }); ; once() {
+			if err := c.Send([][]byte{ipv4(1000, 1)}); err != nil {
+				return
+			}
+		}
+	})
+	busy.Go(func() {
+		if packets, err := c.Receive(); err == nil {
+			t.Errorf("received %d packets from a peer that sends none", len(packets))
+		}
+	})
+	<-begun
+	c.Close(errStopped)
+	busy.Wait()
+	if up.state != (charm.State{}) || down.state != (charm.State{}) {
+		t.Error("the keys are still there")
+	}
+	if err := c.Send(empty); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Send = %v, want %v", err, net.ErrClosed)
+	}
+	if up.state != (charm.State{}) {
+		t.Error("something was sealed without a key")
+	}
+
+	// Frames that have come and were not opened in time stay closed.
+	script := &scriptConn{input: sealed(ipv4(100, 1)), step: func() int { return 1 << 10 }}
+	c = testConn(t, script)
+	if err := c.fill(); err != nil {
+		t.Fatal(err)
+	}
+	c.Close(errStopped)
+	if packets, err := c.Receive(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Receive = %d packets, %v, want %v", len(packets), err, net.ErrClosed)
+	}
 }
 
 // A frame may carry what the device must not get, and the session goes on.
@@ -162,6 +210,21 @@ func TestHeartbeat(t *testing.T) {
 		}
 		if frames := sealed(nil, nil, nil, ipv4(20, 1), nil); !bytes.HasSuffix(frames, frame) {
 			t.Error("the heartbeat is not the next frame of the stream")
+		}
+	})
+}
+
+// A peer is told that there will be heartbeats, even if a packet goes out at
+// the same moment.
+func TestAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := piped(t)
+		c.announce()
+		go c.Send([][]byte{ipv4(20, 1)})
+		synctest.Wait() // the packet is under way
+		start := time.Now()
+		if _, err := io.ReadFull(peer, make([]byte, headerSize+20+headerSize)); err != nil || time.Since(start) > retryInterval {
+			t.Errorf("packet and heartbeat after %v: %v", time.Since(start), err)
 		}
 	})
 }

@@ -2,7 +2,12 @@ package session
 
 import (
 	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 )
 
 // No bytes but the recorded ones make the server answer.
@@ -73,6 +78,38 @@ func FuzzKeyFile(f *testing.F) {
 			if again, err := ParseKey(key.Base64()); err != nil || again != key {
 				t.Errorf("the key does not survive its text: %v", err)
 			}
+		}
+	})
+}
+
+// Whatever is in the file, what is accepted after it is read is remembered, and
+// nothing that it has grows.
+func FuzzReplays(f *testing.F) {
+	now := time.Unix(1_790_000_000, 0)
+	f.Add([]byte(nil))
+	f.Add(append(record(macOf(1), now), record(macOf(2), now.Add(maxSkew))...))
+	f.Add(append(record(macOf(3), now.Add(-time.Second)), 1, 2, 3))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		const limit = 8
+		path := filepath.Join(t.TempDir(), "hellos")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		open := func() *replays { return openReplays(limit, path, now, slog.New(slog.DiscardHandler)) }
+		r := open()
+		known := slices.Clone(r.order)
+		isNew, err := r.add(macOf(7), now, now)
+		r.close()
+		if err != nil || isNew == slices.Contains(known, macOf(7)) {
+			t.Errorf("add = %v, %v", isNew, err)
+		}
+		r = open()
+		defer r.close()
+		if isNew, err := r.add(macOf(7), now, now); isNew || err != nil {
+			t.Errorf("add again = %v, %v", isNew, err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Size() > (limit+1)*recordSize || len(r.order) > limit || len(r.until) != len(r.order) {
+			t.Errorf("%d entries of %d in %d bytes, %v", len(r.until), len(r.order), info.Size(), err)
 		}
 	})
 }

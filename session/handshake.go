@@ -66,13 +66,12 @@ func (x *exchange) check(message []byte) bool {
 	return subtle.ConstantTimeCompare(sum[:], mac) == 1
 }
 
-// streams ends the handshake: it derives the ciphers of the two directions
-// and forgets how.
+// streams ends the handshake: it derives the ciphers of the two directions.
+// Whoever made the exchange wipes it.
 func (x *exchange) streams() (up, down charm.State) {
 	key := x.Hash(nil)
 	up = charm.New(&key, &[charm.IVSize]byte{0})
 	down = charm.New(&key, &[charm.IVSize]byte{1})
-	x.Wipe()
 	clear(key[:])
 	return up, down
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -33,6 +34,7 @@ func NewKey(random io.Reader) (key Key, err error) {
 // it.
 func ParseKey(text string) (Key, error) {
 	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	defer clear(b)
 	if err != nil {
 		// The error of the package quotes nothing of the key.
 		return Key{}, fmt.Errorf("key is not base64: %w", err)
@@ -107,8 +109,14 @@ func readKeyFile(path string) (content []byte, mode os.FileMode, err error) {
 	if !info.Mode().IsRegular() {
 		return nil, 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	content, err = io.ReadAll(io.LimitReader(f, maxKeyFile))
-	return content, info.Mode(), err
+	// One buffer, so that the caller can wipe all there is of it: one that
+	// grows would leave its former selves behind.
+	content = make([]byte, maxKeyFile)
+	n, err := io.ReadFull(f, content)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil // most are shorter
+	}
+	return content[:n], info.Mode(), err
 }
 
 // keyFromContent takes the key from the start of a key file. The warning says
@@ -137,11 +145,11 @@ const (
 // textKind says which encoding the bytes that are used as the key seem to be
 // in. Of random bytes, one file in 2^64 looks like base64.
 func textKind(content []byte) string {
-	used := string(content[:charm.KeySize])
+	used := content[:charm.KeySize]
 	switch {
-	case strings.Trim(used, hexDigits+" \r\n") == "":
+	case len(bytes.Trim(used, hexDigits+" \r\n")) == 0:
 		return "hex"
-	case strings.Trim(used, base64Digits+" \r\n") == "":
+	case len(bytes.Trim(used, base64Digits+" \r\n")) == 0:
 		return "base64"
 	}
 	return ""

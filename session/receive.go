@@ -1,10 +1,13 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -20,7 +23,8 @@ const (
 // inbox is the receiving half of a session: a buffer of bytes from the peer,
 // of which buf[start:end] is yet to be looked at.
 type inbox struct {
-	opener
+	keys       sync.Mutex // held while frames are opened
+	opener                // nil when the session is over
 	buf        []byte
 	start, end int
 	packets    [][]byte
@@ -66,6 +70,12 @@ func (c *Conn) Receive() (packets [][]byte, err error) {
 // the inbox.
 func (c *Conn) openFrames() (frames int) {
 	in := &c.in
+	in.keys.Lock()
+	defer in.keys.Unlock()
+	if in.opener == nil {
+		in.err = cmp.Or(in.err, net.ErrClosed)
+		return 0
+	}
 	var bytes int
 	for len(in.packets) < cap(in.packets) {
 		size := in.frameSize(in.buf[in.start:in.end])
@@ -100,6 +110,7 @@ func (c *Conn) wanted(packet []byte) bool {
 	if len(packet) == 0 {
 		c.stats.heartbeats.Add(1)
 		c.in.heartbeat(time.Now())
+		c.relax()
 		return false
 	}
 	version := packet[0] >> 4
@@ -126,18 +137,31 @@ func (in *inbox) heartbeat(now time.Time) {
 	in.beats[0], in.beats[1] = in.beats[1], took
 }
 
-// patience is how long the peer may stay silent; 0 is for ever. Its next
-// heartbeat may be late by as much as the time between two.
-func (c *Conn) patience(partial bool) time.Duration {
-	in := &c.in
-	switch {
-	case in.known > 0:
-		// The longer of two, since one that is late makes the next seem early.
-		return max(c.times.timeout, 2*max(in.beats[0], in.beats[1]))
-	case partial:
-		return c.times.timeout
+// beat is how often the peer sends heartbeats, as far as that is known. One
+// that is late makes the next seem early, so the longer of two times counts.
+func (in *inbox) beat() time.Duration { return max(in.beats[0], in.beats[1]) }
+
+// relax leaves it to the peer's heartbeats to tell of a dead path, once they
+// come often enough. TCP would give up a slow one, too: where a relay between
+// us takes much at a time, and then nothing for long.
+func (c *Conn) relax() {
+	if c.in.known > 1 && c.in.beat() <= c.times.timeout*3/4 && !c.relaxed.Swap(true) {
+		setUserTimeout(c.conn, 0)
 	}
-	return 0
+}
+
+// patience is how long the peer may stay silent; 0 is for ever. Its next
+// heartbeat may be late by as much as the time between two. The path may be
+// given up earlier, after the first time, if it takes nothing from us either.
+func (c *Conn) patience(partial bool) (first, all time.Duration) {
+	switch {
+	case c.in.known > 0:
+		all = max(c.times.timeout, 2*c.in.beat())
+		return all * 3 / 4, all
+	case partial:
+		return c.times.timeout, c.times.timeout
+	}
+	return 0, 0
 }
 
 // fill reads from the peer. Afterwards there is more than before, or an
@@ -146,32 +170,45 @@ func (c *Conn) fill() error {
 	in := &c.in
 	in.makeRoom()
 	partial := in.start < in.end
-	patience := c.patience(partial)
-	if patience > 0 || in.guarded {
-		var deadline time.Time
-		if patience > 0 {
-			deadline = time.Now().Add(patience)
-		}
-		if err := c.conn.SetReadDeadline(deadline); err != nil {
+	first, all := c.patience(partial)
+	if all > 0 || in.guarded {
+		if err := c.readWithin(first); err != nil {
 			return err
 		}
-		in.guarded = patience > 0
+		in.guarded = all > 0
 	}
 
 	n, err := c.conn.Read(in.buf[in.end:])
-	in.end += n
-	if n > 0 {
-		return nil // an error comes again
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && first < all {
+		if waiting, _ := unacked(c.conn); waiting > 0 {
+			return fmt.Errorf("%w for %v, and took nothing", errPeerSilent, first)
+		}
+		if err := c.readWithin(all - first); err != nil {
+			return err
+		}
+		n, err = c.conn.Read(in.buf[in.end:])
 	}
+	in.end += n
 	switch {
+	case n > 0:
+		return nil // an error comes again
 	case err == io.EOF && partial:
 		return fmt.Errorf("%w within a frame", errPeerClosed)
 	case err == io.EOF:
 		return errPeerClosed
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w for %v", errPeerSilent, patience)
+		return fmt.Errorf("%w for %v", errPeerSilent, all)
 	}
 	return err
+}
+
+// readWithin limits the next read in time; 0 is no limit.
+func (c *Conn) readWithin(limit time.Duration) error {
+	var deadline time.Time
+	if limit > 0 {
+		deadline = time.Now().Add(limit)
+	}
+	return c.conn.SetReadDeadline(deadline)
 }
 
 // makeRoom moves what is left of the buffer to its start when a maximal frame

@@ -3,14 +3,19 @@ package session
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 )
 
+// patienceFactor is how many times the time-out a peer may take nothing while
+// its heartbeats come.
+const patienceFactor = 6
+
 // outbox is the sending half of a session.
 type outbox struct {
-	mutex // held for a whole batch
-	sealer
+	mutex              // held for a whole batch
+	sealer             // nil when the session is over
 	buf      []byte    // frames that wait for their write
 	rest     []byte    // the end of buf that the peer has not taken
 	lastBeat time.Time // when the last heartbeat was sent
@@ -60,6 +65,9 @@ func (c *Conn) Send(packets [][]byte) error {
 
 // send is Send for those who have the lock.
 func (c *Conn) send(packets [][]byte) error {
+	if c.out.sealer == nil {
+		return net.ErrClosed
+	}
 	if c.out.late {
 		if err := c.flush(probeTimeout); err != nil {
 			return err
@@ -128,7 +136,9 @@ func (c *Conn) flush(within time.Duration) error {
 // an error if it has taken nothing for the whole time-out.
 //
 // A slow path may well take no byte from us for that long while TCP still
-// sends what it has: so what counts is whether the peer acknowledges.
+// sends what it has: so what counts is whether the peer acknowledges. Where a
+// relay between us takes much at a time, even that may not happen for long: a
+// peer whose heartbeats come has patienceFactor times the time-out.
 func (c *Conn) fellLate(taken bool) error {
 	out, now := &c.out, time.Now()
 	unacked, known := unacked(c.conn)
@@ -141,8 +151,12 @@ func (c *Conn) fellLate(taken bool) error {
 		c.heartbeat.Reset(retryInterval)
 	}
 	c.lateSince.Store(c.clockAt(out.progress))
-	if now.Sub(out.progress) >= c.times.timeout {
-		return fmt.Errorf("%w for %v", errPeerStuck, c.times.timeout)
+	limit := c.times.timeout
+	if c.relaxed.Load() {
+		limit *= patienceFactor
+	}
+	if now.Sub(out.progress) >= limit {
+		return fmt.Errorf("%w for %v", errPeerStuck, limit)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ type newcomer struct {
 // accept starts a handler for each connection. It returns nil when ctx is
 // done.
 func (s *server) accept(ctx context.Context, l net.Listener) error {
-	for {
+	for said := (time.Time{}); ; {
 		conn, err := l.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -96,8 +96,12 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 			return fmt.Errorf("accept: %w", err)
 		case err != nil:
 			// Most likely descriptors are short: those who have proved
-			// nothing have to do without.
-			s.notices.log(s.cfg.Logger, slog.LevelWarn, "accept failed, trying again", "err", err)
+			// nothing have to do without. An operator can mend that, so what
+			// strangers fill the log with must not hide it.
+			if time.Since(said) >= noticeInterval {
+				s.cfg.Logger.Warn("accept failed, trying again", "err", err)
+				said = time.Now()
+			}
 			s.evicted(s.pending.shed())
 			sleep(ctx, acceptPause)
 		default:
@@ -147,7 +151,7 @@ func (s *server) handle(conn net.Conn) {
 		err = s.receive(c, packets)
 	}
 	c.Close(err)
-	if s.leave(c) || c.Err() == errReplaced {
+	if s.leave(c) {
 		s.log(c).Info("Client disconnected", "reason", c.Err(), "stats", c.Stats())
 	} else {
 		s.notices.log(s.log(c), slog.LevelInfo, "newcomer dropped", "reason", c.Err())
@@ -161,7 +165,6 @@ func (s *server) log(c *Conn) *slog.Logger { return s.cfg.Logger.With("remote", 
 // refused nothing is left when it returns.
 func (s *server) greet(conn net.Conn) (c *Conn, proven bool) {
 	defer s.pending.leave(conn)
-	s.tune(conn)
 	up, down, proven, err := serverHandshake(conn, &s.cfg, s.seen)
 	if err != nil {
 		s.logRefusal(conn, err)
@@ -169,6 +172,11 @@ func (s *server) greet(conn net.Conn) (c *Conn, proven bool) {
 		conn.Close()
 		return nil, false
 	}
+	// Not before: a stranger may have been pushed out, and a closed connection
+	// takes no options.
+	s.tune(conn)
+	defer up.Wipe()
+	defer down.Wipe()
 	return newConn(conn, &s.cfg, &charmCodec{down}, &charmCodec{up}), proven
 }
 
@@ -234,19 +242,21 @@ func (s *server) takeOver(c *Conn) error {
 // activate makes c the session. The caller holds the lock.
 func (s *server) activate(c *Conn) {
 	s.forget(c)
+	c.established = true
 	s.session.Store(c)
 	s.cfg.Status.connected()
 	s.cfg.Logger.Info("Session established", "remote", c.RemoteAddr())
 }
 
-// leave takes note that c is over, and reports whether it was the session.
-// Then the newest that waits becomes the session, if it has proved itself.
+// leave takes note that c is over, and reports whether it has been the session.
+// If it still was, the newest that waits becomes the session, if it has proved
+// itself.
 func (s *server) leave(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forget(c)
 	if !s.session.CompareAndSwap(c, nil) {
-		return false
+		return c.established
 	}
 	for _, n := range slices.Backward(s.waiting) {
 		if n.proven && !s.stopped {

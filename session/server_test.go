@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -134,6 +136,22 @@ func TestTakeOver(t *testing.T) {
 			b.Errorf("the server stops, and its client sees %v", err)
 		}
 	})
+}
+
+// A session that has ended, and is replaced before that is noticed, was one.
+func TestReplacedAtItsEnd(t *testing.T) {
+	cfg, _, _ := testConfig(t)
+	s := &server{tunnel: &tunnel{cfg: cfg, session: &cfg.Status.session}}
+	old, heir := testConn(t, &scriptConn{}), testConn(t, &scriptConn{})
+	defer s.admit(old, true).Stop()
+	defer s.admit(heir, true).Stop()
+	old.Close(errPeerClosed)
+	if err := s.takeOver(heir); err != nil {
+		t.Fatal(err)
+	}
+	if !s.leave(old) {
+		t.Error("the old session counts as a newcomer")
+	}
 }
 
 // A newcomer that proves nothing goes after a while, unless the session ends
@@ -384,6 +402,71 @@ func TestPeerStopsReading(t *testing.T) {
 		b.device.want(b.T, ipv4(70, 5))
 		b.exchange(next)
 	})
+}
+
+// The same over TCP, where buffers are large: nothing grows, packets for the
+// peer are dropped, and all others come through.
+func TestDeafPeer(t *testing.T) {
+	cfg, device, log := testConfig(t)
+	cfg.Timeout = 8 * time.Second
+	addr, stop := loopback(t, cfg, 0)
+	defer stop()
+	connect := func() *Conn {
+		conn, err := net.Dial("tcp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, down, err := clientHandshake(conn, &cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newConn(conn, &cfg, &charmCodec{up}, &charmCodec{down})
+		t.Cleanup(func() { c.Close(errStopped) })
+		return c
+	}
+	send := func(c *Conn, packet []byte) {
+		if err := c.Send([][]byte{packet}); err != nil {
+			t.Fatal(err)
+		}
+		device.want(t, packet)
+	}
+	deaf := connect()
+	log.wait(t, "Session established")
+	big := ipv4(testMTU, 1)
+	session := cfg.Status.session.Load()
+	var before, after runtime.MemStats
+	for end := time.Now().Add(patience); session.Stats().Late < 1<<14; {
+		device.fromHost <- big
+		if time.Now().After(end) {
+			t.Fatalf("packets for a deaf peer are not dropped: %+v", session.Stats())
+		}
+		if before.HeapAlloc == 0 && session.Stats().Late > 0 {
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+		}
+	}
+	send(deaf, ipv4(100, 2)) // the other direction
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
+		t.Errorf("%d packets for a deaf peer take %d bytes", session.Stats().Late, grown)
+	}
+	if r := cfg.Status.Report(); r.Late == 0 || r.Ready() == nil {
+		t.Errorf("the report says %v", r)
+	}
+
+	next := connect()
+	send(next, ipv4(100, 3))
+	device.fromHost <- ipv4(100, 4)
+	for {
+		packets, err := next.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(packets, func(p []byte) bool { return bytes.Equal(p, ipv4(100, 4)) }); i >= 0 {
+			break
+		}
+	}
 }
 
 func TestAcceptErrors(t *testing.T) {

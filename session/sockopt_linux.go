@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -48,22 +49,36 @@ func listenControl(mark uint32) control {
 }
 
 // tuneSystem sets the options that only Linux has.
-//
-// TCP_USER_TIMEOUT is how long sent data may stay unacknowledged, or a peer's
-// window closed, before the system ends the connection. On a path that is slow
-// acknowledgements come late, but come.
 func tuneSystem(conn *net.TCPConn, times timing) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	return onSocket(raw, func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(times.userTimeout/time.Millisecond)); err != nil {
-			return os.NewSyscallError("set TCP_USER_TIMEOUT", err)
-		}
-		return os.NewSyscallError("set TCP_NOTSENT_LOWAT",
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat))
+		return errors.Join(
+			userTimeout(fd, times.userTimeout),
+			os.NewSyscallError("set TCP_NOTSENT_LOWAT",
+				unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSentLowat)))
 	})
+}
+
+// userTimeout sets how long sent data may stay unacknowledged, or a peer's
+// window closed, before the system ends the connection. 0 leaves it to the
+// system: about a quarter of an hour, and for ever while the peer acknowledges
+// the probes of its window.
+func userTimeout(fd int, d time.Duration) error {
+	return os.NewSyscallError("set TCP_USER_TIMEOUT",
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d/time.Millisecond)))
+}
+
+// setUserTimeout is userTimeout for a connection in use: if it fails, there is
+// nothing that somebody could do.
+func setUserTimeout(conn net.Conn, d time.Duration) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			onSocket(raw, func(fd int) error { return userTimeout(fd, d) })
+		}
+	}
 }
 
 // setCongestion chooses the congestion control of a connection.

@@ -15,6 +15,8 @@ func listenControl(uint32) control { return nil }
 
 func tuneSystem(*net.TCPConn, timing) error { return nil }
 
+func setUserTimeout(net.Conn, time.Duration) {}
+
 func setCongestion(*net.TCPConn, string) error { return nil }
 
 // unacked is not known here.

@@ -3,8 +3,7 @@ package tun
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
+	"runtime"
 	"time"
 )
 
@@ -45,19 +44,13 @@ type Device interface {
 // ErrRemoved tells that another program has removed the interface.
 var ErrRemoved = errors.New("was removed")
 
-// Bounds of the MTU of an interface, in bytes: those of IPv4, which the kernel
-// enforces. IPv6 needs at least 1280.
-const (
-	MinMTU = 68
-	MaxMTU = 65535
-)
-
 // Auto is the name that lets the kernel choose one.
 const Auto = "auto"
 
 // Open makes a tunnel interface, or takes one that was made in advance, and
-// sets its MTU in bytes. The interface is down and has no address. The name
-// "auto", or none, means the first free of tun0, tun1…
+// sets its MTU in bytes. The interface has no address, and is down but on macOS
+// and OpenBSD, whose kernels bring it up with the first open. The name "auto",
+// or none, means the first free of tun0, tun1…; on macOS of utun0, utun1…
 //
 // Where another program has the interface, perhaps a predecessor that is
 // about to end, Open tries again for three seconds or until the context ends.
@@ -72,51 +65,12 @@ func Open(ctx context.Context, name string, mtu int) (Device, error) {
 			return nil, err
 		}
 	}
-	if mtu < MinMTU || mtu > MaxMTU {
-		return nil, fmt.Errorf("mtu %d is out of range: %d to %d bytes", mtu, MinMTU, MaxMTU)
+	if err := checkMTU(runtime.GOOS, mtu); err != nil {
+		return nil, err
 	}
 	d, err := open(ctx, name, mtu)
 	if err != nil {
 		return nil, err
 	}
 	return d, nil
-}
-
-// maxName is the length of the longest name of an interface in bytes:
-// IFNAMSIZ less the final zero.
-const maxName = 15
-
-// CheckName tells whether an interface can have this name, by the rules of
-// the Linux kernel (dev_valid_name, and those of net.ipv4.conf, which has a
-// directory for each interface).
-func CheckName(name string) error {
-	var why string
-	switch {
-	case name == "":
-		why = "is empty"
-	case len(name) > maxName:
-		why = fmt.Sprintf("has %d bytes", len(name))
-	case name == "." || name == ".." || name == "all" || name == "default":
-		why = "means something else to the kernel"
-	case strings.Contains(name, "%"):
-		why = "has a %, which makes it a pattern"
-	case hasByte(name, "/:\x00"):
-		why = "has a slash, a colon or a zero"
-	case hasByte(name, " \t\n\v\f\r\xa0"):
-		why = "has white space"
-	default:
-		return nil
-	}
-	return fmt.Errorf("interface name %q %s: it must have 1 to %d bytes, none of them a slash, a colon, a percent sign or white space", name, why, maxName)
-}
-
-// hasByte looks for bytes, not for characters, since the kernel does: to it
-// every 0xa0 is a space, also as a part of "à".
-func hasByte(s, bytes string) bool {
-	for i := range len(s) {
-		if strings.IndexByte(bytes, s[i]) >= 0 {
-			return true
-		}
-	}
-	return false
 }

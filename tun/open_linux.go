@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +16,6 @@ var cloneDevice = "/dev/net/tun"
 // features of the interface: IP packets without anything in front of them.
 // IFF_VNET_HDR would go here, and TUNSETOFFLOAD behind TUNSETIFF.
 const features = unix.IFF_TUN | unix.IFF_NO_PI
-
-// busyFor is how long Open waits for another program to let go of the
-// interface.
-const busyFor = 3 * time.Second
 
 func open(ctx context.Context, name string, mtu int) (Device, error) {
 	// Not blocking, so that the poller of the runtime does the waiting, and
@@ -100,24 +95,6 @@ func ioctlMTU(socket int, request uint, name string, mtu int) (int, error) {
 	ifr.SetUint32(uint32(mtu))
 	err = unix.IoctlIfreq(socket, request, ifr)
 	return int(ifr.Uint32()), err
-}
-
-// retryBusy repeats fn while it fails because another program has the
-// interface. The kernel takes some 20 ms to remove that of a program that
-// ends.
-func retryBusy(ctx context.Context, fn func() error) error {
-	limit := time.Now().Add(busyFor)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := fn()
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(limit) {
-			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		}
-	}
 }
 
 // giveDevice is what the operator of a container can do.

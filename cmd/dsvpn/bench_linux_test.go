@@ -21,13 +21,7 @@ import (
 func newBenchTrial(b *testing.B) *trial {
 	b.Helper()
 	netlabtest.New(b) // skips where labs cannot be had
-	exe := filepath.Join(b.TempDir(), "dsvpn")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", exe, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		b.Fatalf("%v: %s", err, out)
-	}
-	t, err := newTrial(exe)
+	t, err := newTrial(buildProgram(b))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -37,6 +31,18 @@ func newBenchTrial(b *testing.B) *trial {
 		}
 	})
 	return t
+}
+
+// buildProgram builds the program as it is shipped, and returns its path.
+func buildProgram(t testing.TB) string {
+	t.Helper()
+	exe := filepath.Join(t.TempDir(), "dsvpn")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", exe, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return exe
 }
 
 func median(all []time.Duration) float64 {
@@ -141,7 +147,7 @@ func BenchmarkThroughput(b *testing.B) {
 }
 
 // memory reads a figure of a process from the kernel, in megabytes.
-func memory(b *testing.B, p *process, field string) float64 {
+func memory(b testing.TB, p *process, field string) float64 {
 	b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

@@ -85,6 +85,7 @@ func (p *program) tunnel(ctx context.Context, role netcfg.Role, args []string) e
 		return err
 	}
 	p.startLog(o)
+	p.harden(o)
 	key, err := p.loadKey(o)
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"dsvpn/netcfg"
@@ -46,7 +48,12 @@ type serverEnd struct {
 	log *slog.Logger
 }
 
-func (s *serverEnd) prepare(_ context.Context, cfg session.Config) { s.cfg = cfg }
+// prepare makes the folder of the file that outlives the server, which later
+// it may have no right to. Without it the server says so, and goes on.
+func (s *serverEnd) prepare(_ context.Context, cfg session.Config) {
+	s.cfg = cfg
+	os.MkdirAll(filepath.Dir(cfg.Replays), 0o755)
+}
 
 func (s *serverEnd) run(ctx context.Context) error {
 	s.log.Info("waiting for a client", "address", s.l.Addr())

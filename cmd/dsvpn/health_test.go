@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,4 +48,50 @@ func TestHealthQuestions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// asked is a connection on which everything has been said.
+type asked struct {
+	net.Conn
+	io.Reader
+	answer bytes.Buffer
+}
+
+func (c *asked) Read(b []byte) (int, error)  { return c.Reader.Read(b) }
+func (c *asked) Write(b []byte) (int, error) { return c.answer.Write(b) }
+func (c *asked) SetDeadline(time.Time) error { return nil }
+
+// Every question that is finished has one answer, which any program that knows
+// HTTP understands.
+func FuzzHealthQuestion(f *testing.F) {
+	for _, question := range []string{
+		"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "GET /readyz HTTP/1.0\n\n", "POST / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", "\r\n\r\n",
+	} {
+		f.Add([]byte(question))
+	}
+	f.Fuzz(func(t *testing.T, question []byte) {
+		h := &health{status: session.NewStatus(), log: slog.New(slog.DiscardHandler)}
+		conn := &asked{Reader: bytes.NewReader(question)}
+		err := h.answer(conn)
+		answer := conn.answer.Bytes()
+		if (len(answer) == 0) != (err != nil) {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if len(answer) == 0 {
+			return
+		}
+		in := bufio.NewReader(bytes.NewReader(answer))
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("%q: %v", answer, err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || len(text) == 0 || !slices.Contains([]int{200, 400, 404, 503}, response.StatusCode) {
+			t.Errorf("%q: %q, %v", answer, text, err)
+		}
+		if rest, _ := io.ReadAll(in); len(rest) > 0 {
+			t.Errorf("%q follows the answer", rest)
+		}
+	})
 }

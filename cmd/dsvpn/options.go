@@ -54,6 +54,7 @@ type options struct {
 
 	Timeout        time.Duration // how long a dead path may go unnoticed
 	ReconnectLimit int           // connection attempts in a row; 0 means for ever
+	Sandbox        sandbox
 	DryRun         bool
 	Fallback       string // a system, whose commands are printed with FallbackDryRun
 	FallbackDryRun bool
@@ -110,6 +111,7 @@ var flags = slices.Concat([]option{
 	flag("--allow", parsePrefixes, func(o *options) *[]netip.Prefix { return &o.Net.Allowed }),
 	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
 	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
+	flag("--sandbox", oneOf(sandboxAuto, sandboxOff), func(o *options) *sandbox { return &o.Sandbox }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
 
@@ -268,6 +270,7 @@ func defaultOptions(role netcfg.Role, goos string) options {
 			Congestion:   defaultCongestion,
 			StateDir:     stateDir(goos),
 		},
+		Sandbox:   sandboxAuto,
 		LogLevel:  slog.LevelInfo,
 		LogFormat: logText,
 	}

@@ -111,18 +111,6 @@ func (p *program) explain(plan netcfg.Plan) {
 	}
 }
 
-// takeDown takes back what a plan did, and the interface.
-func takeDown(applied *netcfg.Applied, dev tun.Device, plan netcfg.Plan) error {
-	if plan.RunsCommands() { // they speak of the interface, which must be there
-		return errors.Join(applied.Undo(), dev.Close())
-	}
-	// The kernel takes its time to remove an interface: that goes on while the
-	// rest is undone. Packets that miss it meet the unreachable route.
-	closed := make(chan error, 1)
-	go func() { closed <- dev.Close() }()
-	return errors.Join(applied.Undo(), <-closed)
-}
-
 // during applies a plan, runs an end of the session while the host is guarded,
 // and takes back what the plan did and the interface, however that ended.
 func (p *program) during(ctx context.Context, o options, dev tun.Device, plan netcfg.Plan, end end, prods <-chan os.Signal) (err error) {
@@ -133,41 +121,54 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 	if err != nil {
 		return err
 	}
+	p.dropCapabilities(o, plan.Needs(o.Net))
 	applied, err := netcfg.Apply(ctx, plan, p.log)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		undoErr := takeDown(applied, dev, plan)
-		switch {
-		case undoErr != nil:
-		case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
-			p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
-		default:
-			p.log.Info("routes, rules and addresses are removed: the host is as it was")
-		}
-		p.log.Info("Done.")
-		err = errors.Join(err, undoErr)
-	}()
-	defer p.attend(ctx, o, applied, end, prods)() // before the host is put back
-	if err := confine(o); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, p.takeDown(o, dev, plan, applied)) }()
+	defer p.attend(ctx, o, plan, applied, end, prods)() // before the host is put back
 	return end.run(ctx)
 }
 
-// attend guards the host, tells an end of what happens to it, and passes on
-// what an operator asks for, until the returned function is called.
-func (p *program) attend(ctx context.Context, o options, applied *netcfg.Applied, end end, prods <-chan os.Signal) (stop func()) {
+// takeDown takes back what a plan did, and the interface.
+func (p *program) takeDown(o options, dev tun.Device, plan netcfg.Plan, applied *netcfg.Applied) error {
+	var err error
+	if plan.RunsCommands() { // they speak of the interface, which must be there
+		err = errors.Join(applied.Undo(), dev.Close())
+	} else {
+		// The kernel takes its time to remove an interface: that goes on while
+		// the rest is undone. Packets that miss it meet the unreachable route.
+		closed := make(chan error, 1)
+		go func() { closed <- dev.Close() }()
+		err = errors.Join(applied.Undo(), <-closed)
+	}
+	switch {
+	case err != nil:
+	case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
+		p.log.Info("the way out of this host stays closed until the next start, or dsvpn cleanup")
+	default:
+		p.log.Info("routes, rules and addresses are removed: the host is as it was")
+	}
+	p.log.Info("Done.")
+	return err
+}
+
+// attend shuts the program in, guards the host, tells an end of what happens to
+// it, and passes on what an operator asks for, until the returned function is
+// called.
+func (p *program) attend(ctx context.Context, o options, plan netcfg.Plan, applied *netcfg.Applied, end end, prods <-chan os.Signal) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	var both sync.WaitGroup
+	var all sync.WaitGroup
+	// The watch begins before the process is shut in: it may not be able to later.
 	if work, err := applied.Guard(ctx, o.Net, end.networkChanged); err != nil {
 		p.log.Warn("nobody watches over the host", "err", err)
 	} else {
-		both.Go(work)
+		all.Go(work)
 	}
 	end.attach(func(servers []netip.Addr) { applied.Reach(o.Net, servers) })
-	both.Go(func() {
+	all.Go(func() { p.restrict(ctx, o, plan.Needs(o.Net)) })
+	all.Go(func() {
 		for ctx.Err() == nil {
 			select {
 			case <-prods:
@@ -178,6 +179,6 @@ func (p *program) attend(ctx context.Context, o options, applied *netcfg.Applied
 	})
 	return func() {
 		cancel()
-		both.Wait()
+		all.Wait()
 	}
 }

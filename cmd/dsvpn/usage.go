@@ -91,6 +91,8 @@ Flags may stand before, between and after the arguments; -- ends them.
     --timeout TIME            how long a dead path may go unnoticed (20s)
     --health ADDRESS:PORT     answer HTTP requests there: /healthz is 200 if the
                               program is alive, /readyz if packets come through
+    --sandbox auto|off        give up the privileges that the running program
+                              does not need, as far as the system can (auto)
     --dry-run                 print what would be done, do nothing
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,4 +72,31 @@ func TestCommands(t *testing.T) {
 			t.Errorf("commands (-want +got):\n%s", diff)
 		}
 	}
+}
+
+// Whatever is in a resolv.conf, its name servers survive being written, and a
+// file is taken for ours only if it is one to the letter.
+func FuzzResolvConf(f *testing.F) {
+	ours := Setting{Interface: "tun0", Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}.render()
+	f.Add([]byte("# comment\nnameserver 192.0.2.1\n nameserver\t2001:db8::1%eth0 x\nnameserver ::ffff:192.0.2.1\noptions edns0"))
+	f.Add(ours)
+	f.Fuzz(func(t *testing.T, conf []byte) {
+		addrs := servers(conf)
+		if len(addrs) > 0 {
+			if again := servers([]byte(nameServers(addrs))); !slices.Equal(again, addrs) {
+				t.Errorf("%v becomes %v", addrs, again)
+			}
+		}
+		if first, _, _ := strings.Cut(string(conf), "\n"); isOurs(conf) && !strings.HasPrefix(first, mark) {
+			t.Errorf("%q is taken for ours", conf)
+		}
+		for line := range strings.Lines(comments(conf)) {
+			if line[0] != '#' && line[0] != ';' {
+				t.Errorf("%q is taken for a comment", line)
+			}
+		}
+		if changed := append(conf, 'x'); isOurs(conf) && isOurs(changed) {
+			t.Errorf("%q is taken for ours, changed or not", conf)
+		}
+	})
 }

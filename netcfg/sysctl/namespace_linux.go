@@ -2,6 +2,8 @@ package sysctl
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,4 +23,18 @@ func namespace() string {
 		return fmt.Sprintf("inode-%d", st.Ino)
 	}
 	return "unknown"
+}
+
+// Lasts returns an error if former values cannot be kept in a directory, which
+// need not exist yet, and so are lost when the process is killed.
+func Lasts(dir string) error {
+	err := unix.Access(dir, unix.W_OK)
+	if err == unix.ENOENT {
+		dir = filepath.Dir(dir)
+		err = unix.Access(dir, unix.W_OK)
+	}
+	if err != nil {
+		return &os.PathError{Op: "write to", Path: dir, Err: err}
+	}
+	return nil
 }

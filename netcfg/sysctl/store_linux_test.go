@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"dsvpn/netcfg/netlab/netlabtest"
@@ -169,4 +170,30 @@ func TestDamagedFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A file that somebody has edited is understood, or refused with an error.
+func FuzzStoreFile(f *testing.F) {
+	f.Add([]byte(`{"net.ipv4.ip_forward":{"old":"0","set":"1","holders":["tun0"]}}`))
+	f.Add([]byte(`{"a":null}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		s := &Store{dir: t.TempDir(), host: "fuzz"}
+		if err := os.WriteFile(s.file(), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all, err := s.load()
+		if (all == nil) != (err != nil) {
+			t.Fatalf("load = %v, %v", all, err)
+		}
+		if err != nil {
+			return
+		}
+		if err := s.save(all); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := s.load(); err != nil || !reflect.DeepEqual(again, all) {
+			t.Errorf("%v becomes %v, %v", all, again, err)
+		}
+	})
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/netlab"
@@ -195,4 +197,23 @@ func TestLegacyOutOfReach(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// A rule as iptables prints it is taken apart into the words that it was made
+// of, whatever they are.
+func FuzzPrintedRule(f *testing.F) {
+	f.Add("FORWARD", `dsvpn-tun0`)
+	f.Add("DOCKER-USER", `a "quoted" word, and a \ besides`)
+	f.Fuzz(func(t *testing.T, chain, comment string) {
+		markOf(comment) // of no form at all
+		if strings.ContainsFunc(chain+comment, func(r rune) bool { return r < ' ' }) || chain == "" ||
+			strings.ContainsFunc(chain, func(r rune) bool { return r == '"' || unicode.IsSpace(r) }) || !utf8.ValidString(chain+comment) {
+			return // iptables takes no such name, and prints no such character
+		}
+		quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(comment)
+		words := split(`-A ` + chain + ` -m comment --comment "` + quoted + `" -j ACCEPT`)
+		if want := []string{"-A", chain, "-m", "comment", "--comment", comment, "-j", "ACCEPT"}; !slices.Equal(words, want) {
+			t.Errorf("%q, want %q", words, want)
+		}
+	})
 }

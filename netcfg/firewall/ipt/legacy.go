@@ -5,6 +5,7 @@ package ipt
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -101,13 +102,14 @@ func (legacy) chains() (all []chain, err error) {
 }
 
 // unreachable reports whether an error says that this process has no way to
-// the older packet filter, and so never had: the program is not there, lacks a
-// right (its exit status is 3 then), as in a container without CAP_NET_RAW, or
-// cannot make its lock file, as in one with a read-only /run. (That has the
-// same status as a lock that somebody holds, which is another matter.)
+// the older packet filter, and so never had: the program is not there, may not
+// be executed, lacks a right (its exit status is 3 then), as in a container
+// without CAP_NET_RAW, or cannot make its lock file, as in one with a read-only
+// /run. (That has the same status as a lock that somebody holds, which is
+// another matter.)
 func unreachable(err error) bool {
 	e, ok := errors.AsType[*iptables.Error](err)
-	return errors.Is(err, errNoProgram) ||
+	return errors.Is(err, errNoProgram) || errors.Is(err, fs.ErrPermission) ||
 		ok && (e.ExitStatus() == 3 || strings.Contains(e.Error(), "can't open lock file"))
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -11,13 +12,27 @@ import (
 	"dsvpn/netcfg"
 )
 
-// confine gives up all that the program does not need from here on. The device,
+func (p *program) harden(options) {}
+
+func (p *program) dropCapabilities(options, netcfg.Needs) {}
+
+// restrict gives up all that the program does not need from here on. The device,
 // the routing socket and the listener are open, and the key is read. What stays
 // is what it takes to keep a session and to put the host back.
 //
 // The commands that do the latter are not confined: unveil(2) is not inherited by
 // a program that is executed, and pledge(2) is only if it says so.
-func confine(o options) error {
+func (p *program) restrict(_ context.Context, o options, needs netcfg.Needs) {
+	if o.Sandbox == sandboxOff {
+		p.log.Info("not confined (--sandbox off)")
+	} else if err := confine(o, needs); err != nil {
+		p.log.Warn("not confined", "err", err)
+	} else {
+		p.log.Info("confined", "by", "unveil and pledge")
+	}
+}
+
+func confine(o options, needs netcfg.Needs) error {
 	// Package net finds out once, when it is first used, what the system does
 	// with IPv6. That takes an option of a socket (IPV6_V6ONLY) that a pledge
 	// does not allow. Connecting a UDP socket sends nothing.
@@ -36,8 +51,8 @@ func confine(o options) error {
 		{"/etc/protocols", "r"},
 	}
 	if !o.Net.PointToPoint || o.Net.Role == netcfg.Server { // a client would have nothing to remember
-		os.MkdirAll(o.Net.StateDir, 0o755) // without it, unveil says that there is none
-		visible = append(visible, struct{ path, do string }{o.Net.StateDir, "rwc"})
+		os.MkdirAll(needs.StateDir, 0o755) // without it, unveil says that there is none
+		visible = append(visible, struct{ path, do string }{needs.StateDir, "rwc"})
 	}
 	for _, may := range visible {
 		if err := unix.Unveil(may.path, may.do); err != nil && !errors.Is(err, os.ErrNotExist) {
