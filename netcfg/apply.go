@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 
 	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/link"
@@ -36,11 +38,14 @@ func (e *UndoError) Unwrap() error { return e.Err }
 
 // Applied is what was done to a host and can be undone.
 type Applied struct {
-	log    *slog.Logger
-	facts  Facts           // that the plan was made from
-	tried  map[string]bool // the steps, as commands
-	done   []undo
-	mended map[string]bool // what Guard has found missing once
+	log *slog.Logger
+
+	mu      sync.Mutex      // held by whatever changes the host: Guard, Reach and Undo
+	servers []netip.Addr    // see Reach
+	facts   Facts           // that the plan was made from
+	tried   map[string]bool // the steps, as commands
+	done    []undo
+	mended  map[string]bool // what Guard has found missing once
 }
 
 type undo struct {
@@ -77,6 +82,10 @@ func (a *Applied) perform(s Step) error {
 	if !ok {
 		return fmt.Errorf("on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 	}
+	at, err := a.makeWay(s.Action)
+	if err != nil {
+		return err
+	}
 	do, err := p.do()
 	if do == nil {
 		return err
@@ -85,16 +94,35 @@ func (a *Applied) perform(s Step) error {
 	// undoing that one would take away the new one.
 	earlier := slices.IndexFunc(a.done, func(u undo) bool { return replaces(s.Action, u.action) })
 	if earlier < 0 {
-		a.done = append(a.done, undo{s.Action, do, s.Stays})
+		a.done = slices.Insert(a.done, at, undo{s.Action, do, s.Stays})
 	} else {
 		a.done[earlier] = undo{s.Action, do, s.Stays}
 	}
 	return err
 }
 
+// makeWay takes back what an action cannot stand beside, and returns the place
+// for the action among what was done: the last, or that of what was in the way.
+func (a *Applied) makeWay(action Action) (at int, err error) {
+	r, ok := action.(Run)
+	at = slices.IndexFunc(a.done, func(u undo) bool { return ok && r.excludes(u.action) })
+	if at < 0 {
+		return len(a.done), nil
+	}
+	if err := a.done[at].do(); err != nil && !gone(err) {
+		return at, err
+	}
+	delete(a.tried, a.done[at].action.String())
+	a.done = slices.Delete(a.done, at, at+1)
+	return at, nil
+}
+
 // replaces reports whether an action puts something in the place of what
 // another one did.
 func replaces(a, b Action) bool {
+	if r, ok := a.(Run); ok {
+		return r.replaces(b)
+	}
 	x, ok1 := a.(InstallFirewall)
 	y, ok2 := b.(InstallFirewall)
 	return ok1 && ok2 && x.Kind == y.Kind && x.Policy.Interface == y.Policy.Interface
@@ -106,6 +134,8 @@ func replaces(a, b Action) bool {
 //
 // It takes no context on purpose: whatever ended the run must not end this.
 func (a *Applied) Undo() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var errs []error
 	for _, u := range slices.Backward(a.done) {
 		if u.stays {

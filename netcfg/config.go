@@ -70,6 +70,8 @@ const (
 	// DefaultMTU is the MTU of the tunnel interface, in bytes. An IP packet
 	// of that size is one frame.
 	DefaultMTU = 9000
+	// DefaultCongestion is the TCP congestion control that suits a tunnel.
+	DefaultCongestion = "bbr"
 )
 
 // Addresses that are used when none are given: those of the C program.
@@ -127,8 +129,15 @@ type Config struct {
 	// is up. None leaves those that it has.
 	DNS []netip.Addr
 
-	// StateDir keeps the former values of sysctls, so that a crash does not
-	// lose them. Empty means that they live in memory only.
+	// Servers are the addresses of a client's server, and Gateway is the router
+	// on the way there; invalid means that of the default route. Linux, which
+	// marks the connection, needs neither.
+	Servers []netip.Addr
+	Gateway netip.Addr
+
+	// StateDir keeps the former values of sysctls, and where commands set the host
+	// up also what they have done, so that a crash does not lose that. Empty
+	// means that it lives in memory only.
 	StateDir string
 }
 

@@ -18,4 +18,9 @@
 // touches a thing of somebody else's. What cannot bear a mark keeps its former
 // value in a file: sysctls below the state directory, name servers where
 // [dsvpn/netcfg/dns] says.
+//
+// On macOS and the BSDs a plan is made of the commands of [dsvpn/fallback], and
+// facts come from the routing socket. Their routes bear no mark: a record below
+// the state directory has what a crash would leave, and the lock on it tells
+// whether the process that made it still runs.
 package netcfg

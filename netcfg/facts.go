@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"dsvpn/fallback"
 	"dsvpn/netcfg/dns"
 	"dsvpn/netcfg/firewall"
 	"dsvpn/netcfg/link"
@@ -11,6 +12,10 @@ import (
 
 // Facts is what a plan depends on, read from the host once.
 type Facts struct {
+	// System is the operating system, as in runtime.GOOS. Empty is Linux.
+	System string
+	host   commandHost // what commands run on; nil: the host is set up without
+
 	Interfaces []link.Interface
 	Uplinks    []link.Uplink // default routes, the preferred one of each family first
 	Tables     []TableInUse
@@ -35,6 +40,12 @@ type Facts struct {
 	// others, the preferred one first, with what is in the way of each.
 	DNS     dns.Host
 	DNSWays []dns.WayFact
+
+	// HostRoutes are the addresses that an administrator has made routes to, and
+	// Unmet is what the host lacks for address translation. Both are for systems
+	// other than Linux only.
+	HostRoutes []netip.Addr
+	Unmet      []string
 
 	// StrictUplinks are the interfaces with an IPv4 default route on which
 	// the kernel drops packets that it would answer on another way (rp_filter
@@ -114,8 +125,12 @@ func (f Facts) UplinkNamed(s string) (string, bool) {
 
 // FreeInterface is the name that the kernel gives the next tunnel interface.
 func (f Facts) FreeInterface() string {
+	prefix := "tun"
+	if sys, ok := fallback.For(f.System); ok {
+		prefix = sys.Tunnel
+	}
 	for i := 0; ; i++ {
-		if name := fmt.Sprintf("tun%d", i); !f.hasInterface(name) {
+		if name := fmt.Sprintf("%s%d", prefix, i); !f.hasInterface(name) {
 			return name
 		}
 	}

@@ -3,6 +3,7 @@ package netcfg
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -35,22 +36,39 @@ const (
 // anew and the host follows it. When the host's own ways to others have changed,
 // its default routes or addresses, changed is called.
 //
-// It must end before Undo is called.
-func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
-	events, err := Watch(ctx)
+// The watch begins at once. The function that Guard returns does the work, and
+// must end before Undo is called.
+func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) (work func(), err error) {
+	h := a.facts.on()
+	events, err := h.watch(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	known, err := h.waysOut(cfg.Interface)
+	if err != nil {
+		return nil, err
+	}
+	silent := a.hasSilentParts()
+	return func() {
+		a.guard(ctx, cfg, events, silent, func() {
+			// Most of what happens on a host is nothing to a connection.
+			if now, err := h.waysOut(cfg.Interface); err == nil && now != known {
+				known = now
+				changed()
+			}
+		})
+	}, nil
+}
+
+// guard repairs the host after each event, and in rounds if parts of it are
+// silent, and calls after each time.
+func (a *Applied) guard(ctx context.Context, cfg Config, events <-chan struct{}, silent bool, after func()) {
 	var (
 		pause = settle
 		last  time.Time // of a repair
 		round <-chan time.Time
 	)
-	known, err := waysOut(cfg.Interface)
-	if err != nil {
-		return err
-	}
-	if a.hasSilentParts() {
+	if silent {
 		ticker := time.NewTicker(rounds)
 		defer ticker.Stop()
 		round = ticker.C
@@ -58,33 +76,50 @@ func (a *Applied) Guard(ctx context.Context, cfg Config, changed func()) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-round:
 			if time.Since(last) < pause {
 				continue
 			}
 		case _, ok := <-events:
 			if !ok {
-				return nil
+				return
 			}
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
-				return nil
+				return
 			}
 		}
-		a.follow(cfg)
-		if a.mend() {
+		if a.repair(cfg) {
 			pause, last = min(2*pause, patience), time.Now()
 		} else if time.Since(last) > peace {
 			pause = settle
 		}
-		// Most of what happens on a host is nothing to a connection.
-		if now, err := waysOut(cfg.Interface); err == nil && now != known {
-			known = now
-			changed()
-		}
+		after()
 	}
+}
+
+// repair has the host follow its network, and puts back what is missing of the
+// plan. It reports whether anything was.
+func (a *Applied) repair(cfg Config) (any bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.follow(cfg)
+	return a.mend()
+}
+
+// Reach makes the ways to the addresses of the server, and takes away those to
+// others, where the plan has such ways. It is for a client whose server's name
+// has come to mean other addresses.
+func (a *Applied) Reach(cfg Config, servers []netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.facts.HasCommands() || slices.Equal(servers, a.servers) || a.servers == nil && slices.Equal(servers, cfg.Servers) {
+		return
+	}
+	a.servers = slices.Clone(servers)
+	a.follow(cfg)
 }
 
 // hasSilentParts reports whether something was done that can be undone without
@@ -100,10 +135,13 @@ func (a *Applied) hasSilentParts() bool {
 // follow makes the plan anew from the host's present default routes and
 // rules of other tunnels, and changes what is different.
 func (a *Applied) follow(cfg Config) {
-	facts, err := a.facts.refresh(cfg)
+	facts, err := a.facts.on().refresh(a.facts, cfg)
 	if err != nil {
 		a.log.Debug("facts not read", "err", err)
 		return
+	}
+	if a.servers != nil {
+		cfg.Servers = a.servers
 	}
 	plan, err := MakePlan(cfg, facts)
 	if err != nil {

@@ -63,8 +63,10 @@ func Probe(cfg Config) (Facts, error) {
 	return f, nil
 }
 
-// refresh reads again what may change while a tunnel is up.
-func (f Facts) refresh(cfg Config) (Facts, error) {
+// thisHost is the host that we run on.
+type thisHost struct{}
+
+func (thisHost) refresh(f Facts, cfg Config) (Facts, error) {
 	uplinks, err := link.Uplinks()
 	if err != nil {
 		return f, err
@@ -98,10 +100,7 @@ func probeFirewalls(cfg Config) (facts []FirewallFact) {
 	return facts
 }
 
-// waysOut tells how the host reaches others: by its default routes and its
-// addresses, but for those of one interface, and those that only a link knows,
-// as each container's has. It is for comparison.
-func waysOut(except string) (string, error) {
+func (thisHost) waysOut(except string) (string, error) {
 	uplinks, err := link.Uplinks()
 	if err != nil {
 		return "", err
@@ -110,15 +109,7 @@ func waysOut(except string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var addrs []netip.Prefix
-	for _, i := range interfaces {
-		for _, a := range i.Addrs {
-			if i.Name != except && !a.Addr().IsLinkLocalUnicast() {
-				addrs = append(addrs, a)
-			}
-		}
-	}
-	return fmt.Sprint(uplinks, addrs), nil
+	return describeWays(uplinks, interfaces, except), nil
 }
 
 // PathTo returns a function that describes how packets with a mark get to an
@@ -158,6 +149,4 @@ func tablesInUse() ([]TableInUse, error) {
 	return used, nil
 }
 
-// Watch sends a value after the network of the host has changed, and is closed
-// when ctx is done. Changes that come faster than they are taken are one value.
-func Watch(ctx context.Context) (<-chan struct{}, error) { return link.Watch(ctx) }
+func (thisHost) watch(ctx context.Context) (<-chan struct{}, error) { return link.Watch(ctx) }

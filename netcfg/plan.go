@@ -72,6 +72,8 @@ func MakePlan(cfg Config, facts Facts) (Plan, error) {
 	}
 	var err error
 	switch {
+	case facts.HasCommands():
+		err = p.withCommands(cfg, facts)
 	case cfg.PointToPoint:
 		p.note("point-to-point: no routes, rules, firewall or sysctls, only the addresses of %s", cfg.Interface)
 		p.addInterface(cfg, facts)
@@ -117,16 +119,9 @@ func (p *Plan) server(cfg Config, facts Facts) error {
 	if err := p.forwarding(cfg, facts); err != nil {
 		return err
 	}
-	uplink := cfg.Uplink
-	if uplink == "" {
-		route, ok := facts.uplink(link.IPv4)
-		if !ok {
-			return errors.New("there is no IPv4 default route to share with clients: " +
-				"name the external interface as the last argument, or use --point-to-point")
-		}
-		uplink = route.Interface
-	} else if !facts.hasInterface(uplink) {
-		return fmt.Errorf("external interface %s does not exist", uplink)
+	uplink, err := sharedUplink(cfg, facts)
+	if err != nil {
+		return err
 	}
 	forward := &firewall.Forward{Uplink: uplink, Source: cfg.Remote}
 	if cfg.IPv6 != IPv6Off && facts.HasIPv6 {
@@ -138,6 +133,22 @@ func (p *Plan) server(cfg Config, facts Facts) error {
 	}
 	p.addInterface(cfg, facts)
 	return nil
+}
+
+// sharedUplink is the interface that clients reach the world by.
+func sharedUplink(cfg Config, facts Facts) (string, error) {
+	if cfg.Uplink == "" {
+		route, ok := facts.uplink(link.IPv4)
+		if !ok {
+			return "", errors.New("there is no IPv4 default route to share with clients: " +
+				"name the external interface as the last argument, or use --point-to-point")
+		}
+		return route.Interface, nil
+	}
+	if !facts.hasInterface(cfg.Uplink) {
+		return "", fmt.Errorf("external interface %s does not exist", cfg.Uplink)
+	}
+	return cfg.Uplink, nil
 }
 
 // forwarding makes the host a router, if it is none.
@@ -301,11 +312,17 @@ func (c Config) hasIPv6Address(facts Facts) bool {
 func (p *Plan) addInterface(cfg Config, facts Facts) {
 	p.add(SetUp{cfg.Interface})
 	p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local, Peer: netip.PrefixFrom(cfg.Remote, 32)}})
-	switch {
-	case cfg.hasIPv6Address(facts):
+	if cfg.hasIPv6Address(facts) {
 		p.add(AddAddress{link.Address{Interface: cfg.Interface, Local: cfg.Local6(),
 			Peer: netip.PrefixFrom(cfg.Remote6(), cfg.Prefix6.Bits())}})
-	case cfg.IPv6 == IPv6Off:
+	}
+	p.noteNoIPv6(cfg, facts)
+}
+
+// noteNoIPv6 says why the interface gets no IPv6 address, if it gets none.
+func (p *Plan) noteNoIPv6(cfg Config, facts Facts) {
+	switch {
+	case cfg.hasIPv6Address(facts), cfg.IPv6 == IPv6Off:
 	case !facts.HasIPv6:
 		p.note("no IPv6 in the tunnel: the kernel has none")
 	case !facts.NewIPv6:

@@ -133,6 +133,9 @@ func (c *Client) connect(ctx context.Context, t *tunnel) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.cfg.Resolved != nil {
+		t.cfg.Resolved(addrs)
+	}
 	var targets []netip.AddrPort
 	for _, addr := range inTurn(addrs, c.worked) {
 		targets = append(targets, netip.AddrPortFrom(addr, c.port))

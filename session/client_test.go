@@ -336,3 +336,29 @@ func TestBackoff(t *testing.T) {
 		}
 	})
 }
+
+// A client says where it is about to connect, so that a way there can be made:
+// here, a server to connect to.
+func TestResolved(t *testing.T) {
+	serverCfg, _, serverLog := testConfig(t)
+	clientCfg, _, _ := testConfig(t)
+	free, err := Listen(t.Context(), serverCfg, "127.0.0.1", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := netip.MustParseAddrPort(free.Addr().String())
+	free.Close()
+	stopServer := func() {}
+	clientCfg.Resolved = func(servers []netip.Addr) {
+		if len(servers) != 1 || servers[0] != addr.Addr() {
+			t.Errorf("the server is at %v, want %v", servers, addr.Addr())
+		}
+		clientCfg.Resolved = nil
+		_, stopServer = loopback(t, serverCfg, addr.Port())
+	}
+	client := NewClient(clientCfg, addr.Addr().String(), addr.Port(), 1)
+	stopClient := run(t, client.Run)
+	serverLog.wait(t, "Session established")
+	stopClient()
+	stopServer()
+}

@@ -40,6 +40,9 @@ type Config struct {
 	// NameServers are what a client asks for the name of its server. None are
 	// those of the system.
 	NameServers []netip.AddrPort
+	// Resolved, if not nil, is called with the addresses of the server before a
+	// client connects to one of them, so that the host can make ways there.
+	Resolved func(servers []netip.Addr)
 	// Congestion is the congestion control of the connection, such as "bbr".
 	// Empty leaves it to the system, and so does one that the system lacks,
 	// which is logged. Only Linux has it.

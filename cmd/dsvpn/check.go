@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"dsvpn/fallback"
 	"dsvpn/netcfg"
 	"dsvpn/session"
 	"dsvpn/tun"
@@ -64,7 +66,7 @@ func (r *report) verdict(err error, format string, args ...any) {
 func (r *report) check(ctx context.Context, o options) {
 	r.verdict(checkPrivilege(), "the privilege to configure the network is there")
 	r.device(ctx, o)
-	r.host(o)
+	r.host(ctx, o)
 	if o.Key != nil {
 		r.ok("%s can be used", keyVariable)
 	} else if o.KeyFile != "" {
@@ -87,12 +89,18 @@ func (r *report) device(ctx context.Context, o options) {
 }
 
 // host looks for what stands in the way of a plan.
-func (r *report) host(o options) {
+func (r *report) host(ctx context.Context, o options) {
 	facts, err := netcfg.Probe(o.Net)
 	if err != nil {
 		r.verdict(err, "")
 		return
 	}
+	if facts.HasCommands() {
+		r.commands(facts.System)
+	}
+	// The plan needs the addresses of the server. That there are none is told
+	// where the server is looked for.
+	_ = r.p.findServer(ctx, &o, facts)
 	for _, u := range facts.Uplinks {
 		r.ok("%s default route: %s", u.Family, strings.TrimSpace(u.Interface+gateway(u.Gateway)))
 	}
@@ -103,6 +111,17 @@ func (r *report) host(o options) {
 	}
 	for _, w := range plan.Warnings {
 		r.line("  WARN  %s", w)
+	}
+}
+
+// commands looks for the programs of the system, and says where and on what this
+// is, since the line is sent to people who do not have such a system.
+func (r *report) commands(goos string) {
+	sys, _ := fallback.For(goos)
+	r.note("%s/%s: reports of what works and what does not are welcome (see the README)", goos, runtime.GOARCH)
+	for _, name := range sys.Programs() {
+		path, err := fallback.Host{}.Find(name)
+		r.verdict(err, "%s", path)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 
 	"dsvpn/netcfg"
 )
@@ -9,7 +10,7 @@ import (
 // cleanup removes what processes that were killed have left on this host, and
 // nothing that belongs to one that is running.
 func (p *program) cleanup(context.Context) error {
-	removed, err := netcfg.Sweep("", netcfg.Plan{}, defaultStateDir)
+	removed, err := netcfg.Sweep("", netcfg.Plan{}, stateDir(runtime.GOOS))
 	for _, what := range removed {
 		p.log.Info("removed", "what", what)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,6 +17,9 @@ import (
 type end interface {
 	// prepare does what is better done before the host is set up.
 	prepare(context.Context, session.Config)
+	// attach gives the end, before it runs, what makes ways to other addresses
+	// of the server.
+	attach(reach func(servers []netip.Addr))
 	// run keeps sessions until ctx is done.
 	run(context.Context) error
 	// networkChanged is told of changes of the host's network.
@@ -59,6 +63,8 @@ func (s *serverEnd) run(ctx context.Context) error {
 	return session.Serve(ctx, s.cfg, s.l)
 }
 
+func (s *serverEnd) attach(func([]netip.Addr)) {}
+
 func (s *serverEnd) networkChanged() {} // clients come from wherever they come
 
 func (s *serverEnd) prod() { s.log.Info("status", "report", s.cfg.Status.Report().String()) }
@@ -70,6 +76,7 @@ type clientEnd struct {
 	client *session.Client
 	status *session.Status
 	log    *slog.Logger
+	reach  func(servers []netip.Addr) // nil as long as nothing is in the way
 }
 
 // firstResolve is how long the start waits for the name of the server. Without
@@ -82,6 +89,11 @@ const firstResolve = 2 * time.Second
 // tunnel, which cannot come up without them. The client then uses this answer.
 func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
 	c.status = cfg.Status
+	cfg.Resolved = func(servers []netip.Addr) {
+		if c.reach != nil {
+			c.reach(servers)
+		}
+	}
 	c.client = session.NewClient(cfg, c.o.Server, c.o.Port, c.o.ReconnectLimit)
 	ctx, cancel := context.WithTimeout(ctx, firstResolve)
 	defer cancel()
@@ -89,6 +101,8 @@ func (c *clientEnd) prepare(ctx context.Context, cfg session.Config) {
 		c.log.Warn("the name of the server is not known yet", "err", err)
 	}
 }
+
+func (c *clientEnd) attach(reach func([]netip.Addr)) { c.reach = reach }
 
 func (c *clientEnd) run(ctx context.Context) error {
 	defer notify(ctx, c.log, c.status.Up(), c.status.Report)()

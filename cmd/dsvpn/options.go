@@ -17,8 +17,7 @@ import (
 
 const (
 	defaultPort       = 443
-	defaultCongestion = "bbr"
-	defaultStateDir   = "/run/dsvpn"
+	defaultCongestion = netcfg.DefaultCongestion
 	autoInterface     = "auto" // the kernel picks the next free name
 
 	// minMTU is the least that an IPv4 link may have (RFC 791), and
@@ -57,6 +56,8 @@ type options struct {
 	ReconnectLimit int           // connection attempts in a row; 0 means for ever
 	Sandbox        sandbox
 	DryRun         bool
+	Fallback       string // a system, whose commands are printed with FallbackDryRun
+	FallbackDryRun bool
 	Health         string // HOST:PORT to answer questions about the tunnel's health on; empty is none
 
 	LogLevel  slog.Level
@@ -114,6 +115,12 @@ var flags = slices.Concat([]option{
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
 
+// hiddenFlags are for whoever works on this program. They have no variables.
+var hiddenFlags = []option{
+	{name: "--fallback", set: field(parseSystem, func(o *options) *string { return &o.Fallback })},
+	{name: "--fallback-dry-run", boolean: true, set: field(parseBool, func(o *options) *bool { return &o.FallbackDryRun })},
+}
+
 // logFlags are those of every command that changes the host.
 var logFlags = []option{
 	flag("--log-level", parseLevel, func(o *options) *slog.Level { return &o.LogLevel }),
@@ -170,7 +177,7 @@ func wordsOf(role netcfg.Role) []option {
 // client. It looks at nothing else, so whatever it finds wrong is found
 // before anything on the host has changed.
 func parseOptions(role netcfg.Role, args []string, env environment) (options, error) {
-	given, err := split(args, wordsOf(role), flags)
+	given, err := split(args, wordsOf(role), slices.Concat(flags, hiddenFlags))
 	if err != nil {
 		return options{}, err
 	}
@@ -190,8 +197,12 @@ func parseOptions(role netcfg.Role, args []string, env environment) (options, er
 // the environment, else the defaults. It asks for nothing, since some
 // commands can do without a key or a server.
 func makeOptions(role netcfg.Role, given map[string]string, env environment) (options, error) {
-	o := defaultOptions(role, runtime.GOOS)
-	if err := o.apply(slices.Concat(wordsOf(role), flags), given, env); err != nil {
+	goos := runtime.GOOS
+	if f := given["--fallback"]; isGiven(f) {
+		goos = f
+	}
+	o := defaultOptions(role, goos)
+	if err := o.apply(slices.Concat(wordsOf(role), flags, hiddenFlags), given, env); err != nil {
 		return options{}, err
 	}
 	if err := errors.Join(o.takeKey(env), o.fit()); err != nil {
@@ -257,7 +268,7 @@ func defaultOptions(role netcfg.Role, goos string) options {
 			Table:        netcfg.DefaultTable,
 			RulePriority: netcfg.DefaultRulePriority,
 			Congestion:   defaultCongestion,
-			StateDir:     defaultStateDir,
+			StateDir:     stateDir(goos),
 		},
 		Sandbox:   sandboxAuto,
 		LogLevel:  slog.LevelInfo,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -101,14 +102,11 @@ func TestParseOptions(t *testing.T) {
 			for i, a := range args {
 				args[i] = strings.Trim(a, "'")
 			}
-			want := defaultOptions(tt.role, "")
+			want := defaultOptions(tt.role, runtime.GOOS)
 			tt.want(&want)
 			got, err := parseOptions(tt.role, args, tt.env)
 			if err != nil {
 				t.Fatal(err)
-			}
-			if got.Net.MTU == defaultOptions(tt.role, "netbsd").Net.MTU {
-				got.Net.MTU = netcfg.DefaultMTU // on NetBSD itself
 			}
 			if diff := cmp.Diff(want, got, byValue); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
@@ -135,6 +133,9 @@ func TestDefaults(t *testing.T) {
 	if client.Port != 443 || client.Net.MTU != 9000 || client.Net.Mark != 42069 || client.Net.Table != 42069 {
 		t.Errorf("defaults are not those of the C program: %+v", client)
 	}
+	if l, d := client.Net.StateDir, defaultOptions(netcfg.Client, "darwin").Net.StateDir; l != "/run/dsvpn" || d != "/var/run/dsvpn" {
+		t.Errorf("state directories are %s and %s", l, d)
+	}
 	if got := defaultOptions(netcfg.Client, "netbsd").Net.MTU; got != 1500 {
 		t.Errorf("MTU on NetBSD is %d", got)
 	}
@@ -153,6 +154,11 @@ func TestUsageIsComplete(t *testing.T) {
 		for _, f := range flags {
 			if !strings.Contains(text, "\n    "+f.name+" ") {
 				t.Errorf("usage of the %v does not mention %s", role, f.name)
+			}
+		}
+		for _, f := range hiddenFlags {
+			if strings.Contains(text, f.name) || f.env != "" {
+				t.Errorf("%s is not hidden from users of the %v", f.name, role)
 			}
 		}
 		o := defaultOptions(role, "linux")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,19 +18,25 @@ import (
 // be found wrong is found before the host changes, which is from the opening
 // of the interface on.
 func (p *program) up(ctx context.Context, o options, key session.Key) error {
-	if !o.DryRun {
+	if !o.DryRun && !o.FallbackDryRun {
 		if err := checkPrivilege(); err != nil {
 			return err
 		}
 	}
 	prods := prods() // from now on none of them ends the process
-	facts, err := netcfg.Probe(o.Net)
+	facts, err := p.probe(o)
 	if err != nil {
+		return err
+	}
+	if err := p.findServer(ctx, &o, facts); err != nil {
 		return err
 	}
 	plan, err := p.plan(&o, facts)
 	if err != nil {
 		return err
+	}
+	if o.FallbackDryRun {
+		return p.printCommands(plan)
 	}
 	if o.DryRun {
 		return p.printPlan(o, plan)
@@ -77,6 +84,11 @@ func (p *program) plan(o *options, facts netcfg.Facts) (netcfg.Plan, error) {
 			p.log.Info("EXTERNAL is neither an interface nor an address of this host: ignored", "value", o.External)
 		}
 	}
+	if facts.HasCommands() && o.Net.Role == netcfg.Client {
+		if err := o.setGateway(); err != nil {
+			return netcfg.Plan{}, err
+		}
+	}
 	cfg := o.Net
 	if cfg.Interface == tun.Auto {
 		cfg.Interface = facts.FreeInterface()
@@ -87,8 +99,7 @@ func (p *program) plan(o *options, facts netcfg.Facts) (netcfg.Plan, error) {
 // printPlan answers --dry-run: what would be done, as one would type it.
 func (p *program) printPlan(o options, plan netcfg.Plan) error {
 	p.explain(plan)
-	name := plan.Interface
-	return p.print(fmt.Sprintf("ip tuntap add dev %[1]s mode tun\nip link set dev %[1]s mtu %[2]d\n%[3]s", name, o.Net.MTU, plan))
+	return p.print(plan.Opening(o.Net.MTU) + plan.String())
 }
 
 func (p *program) explain(plan netcfg.Plan) {
@@ -115,18 +126,23 @@ func (p *program) during(ctx context.Context, o options, dev tun.Device, plan ne
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.takeDown(o, dev, applied)) }()
+	defer func() { err = errors.Join(err, p.takeDown(o, dev, plan, applied)) }()
 	defer p.attend(ctx, o, plan, applied, end, prods)() // before the host is put back
 	return end.run(ctx)
 }
 
 // takeDown takes back what a plan did, and the interface.
-func (p *program) takeDown(o options, dev tun.Device, applied *netcfg.Applied) error {
-	// The kernel takes its time to remove an interface: that goes on while
-	// the rest is undone. Packets that miss it meet the unreachable route.
-	closed := make(chan error, 1)
-	go func() { closed <- dev.Close() }()
-	err := errors.Join(applied.Undo(), <-closed)
+func (p *program) takeDown(o options, dev tun.Device, plan netcfg.Plan, applied *netcfg.Applied) error {
+	var err error
+	if plan.RunsCommands() { // they speak of the interface, which must be there
+		err = errors.Join(applied.Undo(), dev.Close())
+	} else {
+		// The kernel takes its time to remove an interface: that goes on while
+		// the rest is undone. Packets that miss it meet the unreachable route.
+		closed := make(chan error, 1)
+		go func() { closed <- dev.Close() }()
+		err = errors.Join(applied.Undo(), <-closed)
+	}
 	switch {
 	case err != nil:
 	case o.Net.KeepClosed && o.Net.Role == netcfg.Client:
@@ -144,12 +160,14 @@ func (p *program) takeDown(o options, dev tun.Device, applied *netcfg.Applied) e
 func (p *program) attend(ctx context.Context, o options, plan netcfg.Plan, applied *netcfg.Applied, end end, prods <-chan os.Signal) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
+	// The watch begins before the process is shut in: it may not be able to later.
+	if work, err := applied.Guard(ctx, o.Net, end.networkChanged); err != nil {
+		p.log.Warn("nobody watches over the host", "err", err)
+	} else {
+		all.Go(work)
+	}
+	end.attach(func(servers []netip.Addr) { applied.Reach(o.Net, servers) })
 	all.Go(func() { p.restrict(ctx, o, plan.Needs(o.Net)) })
-	all.Go(func() {
-		if err := applied.Guard(ctx, o.Net, end.networkChanged); err != nil {
-			p.log.Warn("nobody watches over the host", "err", err)
-		}
-	})
 	all.Go(func() {
 		for ctx.Err() == nil {
 			select {

@@ -14,6 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"dsvpn/fallback"
 	"dsvpn/netcfg"
 	"dsvpn/tun"
 )
@@ -194,6 +195,18 @@ func parseListen(s string) (string, error) {
 		return "", errors.New("must be an address and a port, such as 127.0.0.1:8080 or :8080")
 	}
 	return s, nil
+}
+
+// parseSystem accepts a system that is set up with commands.
+func parseSystem(s string) (string, error) {
+	if _, ok := fallback.For(s); ok {
+		return s, nil
+	}
+	var names []string
+	for _, sys := range fallback.Systems {
+		names = append(names, sys.Name)
+	}
+	return "", fmt.Errorf("must be one of %v", names)
 }
 
 func parseInterface(s string) (string, error) { return s, tun.CheckName(s) }

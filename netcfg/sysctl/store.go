@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 )
 
 // Store sets parameters for a time and puts them back. Several tunnels on a
@@ -18,16 +19,33 @@ import (
 // crash does not lose it. Where the file cannot be written it is in memory,
 // and the other tunnels do not know of it.
 type Store struct {
-	dir  string // empty: memory only
-	host string // tells this network namespace from others that see the same dir
+	kernel Kernel
+	dir    string // empty: memory only
+	host   string // tells this network namespace from others that see the same dir
 }
 
 // NewStore makes a store that keeps its file in dir, which is made when it is
 // needed and removed when it is empty. Each network namespace has parameters
 // of its own, and so a file of its own.
-func NewStore(dir string) *Store {
-	return &Store{dir: dir, host: namespace()}
+func NewStore(dir string) *Store { return NewStoreOf(proc{}, dir) }
+
+// NewStoreOf makes a store of the parameters of another kernel than that of
+// Linux.
+func NewStoreOf(k Kernel, dir string) *Store {
+	return &Store{kernel: k, dir: dir, host: namespace()}
 }
+
+// Kernel has parameters.
+type Kernel interface {
+	Read(name string) (value string, err error)
+	Write(name, value string) error
+}
+
+// proc is the kernel of Linux.
+type proc struct{}
+
+func (proc) Read(name string) (string, error) { return Read(name) }
+func (proc) Write(name, value string) error   { return Write(name, value) }
 
 // entry is a parameter that one of our tunnels has set.
 type entry struct {
@@ -44,7 +62,7 @@ type entries map[string]*entry
 // nil where nothing is to be put back.
 func (s *Store) Set(name, value, holder string) (undo func() error, err error) {
 	err = s.update(func(all entries) error {
-		old, err := Read(name)
+		old, err := s.kernel.Read(name)
 		if err != nil {
 			return err
 		}
@@ -66,7 +84,7 @@ func (s *Store) Set(name, value, holder string) (undo func() error, err error) {
 		if err := s.save(all); err != nil {
 			return err
 		}
-		if err := Write(name, value); err != nil {
+		if err := s.kernel.Write(name, value); err != nil {
 			delete(all, name)
 			return err
 		}
@@ -82,9 +100,9 @@ func (s *Store) Set(name, value, holder string) (undo func() error, err error) {
 func (s *Store) release(name, holder string, memory entry) error {
 	return s.update(func(all entries) error {
 		if all[name] == nil {
-			return putBack(name, memory)
+			return s.putBack(name, memory)
 		}
-		return all.drop(name, func(h string) bool { return h == holder })
+		return s.drop(all, name, func(h string) bool { return h == holder })
 	})
 }
 
@@ -94,7 +112,7 @@ func (s *Store) Sweep(gone func(name, holder string) bool) (restored []string, e
 	err = s.update(func(all entries) error {
 		var errs []error
 		for name := range all {
-			err := all.drop(name, func(holder string) bool { return gone(name, holder) })
+			err := s.drop(all, name, func(holder string) bool { return gone(name, holder) })
 			if all[name] == nil && err == nil {
 				restored = append(restored, name)
 			}
@@ -108,7 +126,7 @@ func (s *Store) Sweep(gone func(name, holder string) bool) (restored []string, e
 
 // drop takes holders from an entry and, when none is left, puts the parameter
 // back and forgets it.
-func (all entries) drop(name string, gone func(string) bool) error {
+func (s *Store) drop(all entries, name string, gone func(string) bool) error {
 	e := all[name]
 	if e == nil {
 		return nil
@@ -116,7 +134,7 @@ func (all entries) drop(name string, gone func(string) bool) error {
 	if e.Holders = slices.DeleteFunc(e.Holders, gone); len(e.Holders) > 0 {
 		return nil
 	}
-	if err := putBack(name, *e); err != nil {
+	if err := s.putBack(name, *e); err != nil {
 		return err
 	}
 	delete(all, name)
@@ -125,15 +143,15 @@ func (all entries) drop(name string, gone func(string) bool) error {
 
 // putBack writes the old value, unless somebody else has changed the parameter
 // since we set it.
-func putBack(name string, e entry) error {
-	now, err := Read(name)
+func (s *Store) putBack(name string, e entry) error {
+	now, err := s.kernel.Read(name)
 	if err != nil {
 		return err
 	}
 	if now != e.Set {
 		return nil
 	}
-	return Write(name, e.Old)
+	return s.kernel.Write(name, e.Old)
 }
 
 func (s *Store) file() string { return filepath.Join(s.dir, "sysctl-"+s.host+".json") }
@@ -208,4 +226,10 @@ func (s *Store) write(all entries) error {
 		return err
 	}
 	return os.Rename(next, s.file())
+}
+
+// unwritable reports whether an error says that this place is not for us to
+// write: a read-only file system, or not our own directory.
+func unwritable(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)
 }
