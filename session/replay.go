@@ -79,7 +79,8 @@ func (r *replays) load(data []byte, now time.Time) {
 	for ; len(data) >= recordSize; data = data[recordSize:] {
 		until := time.Unix(int64(binary.LittleEndian.Uint64(data[charm.HashSize:])), 0)
 		// No hello is accepted for longer. The clock may have been wrong.
-		if mac := helloMAC(data); !now.After(until) && until.Sub(now) <= 2*maxSkew+time.Second {
+		mac := helloMAC(data)
+		if _, again := r.until[mac]; !again && !now.After(until) && until.Sub(now) <= 2*maxSkew+time.Second {
 			r.remember(mac, until, now)
 		}
 	}
