@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -78,6 +80,59 @@ func TestDeadPath(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The same for a peer that sends no heartbeats, as the C program: the server
+// sees that nothing is acknowledged, or taken.
+func TestDeadPathOfOtherPeers(t *testing.T) {
+	netlabtest.Need(t, "nft")
+	const timeout = 3 * time.Second
+	for _, tt := range []struct {
+		name    string
+		happens func(t *testing.T, tr *trial, p *rawPeer) (end func())
+	}{
+		{"cable cut", func(t *testing.T, tr *trial, _ *rawPeer) func() { return cut(t, tr.server) }},
+		{"hangs under load", func(t *testing.T, tr *trial, _ *rawPeer) func() { // it reads nothing
+			c := mustDial(t, tr.server, "udp", clientTunnelIP, portMarker)
+			ctx, cancel := context.WithCancel(t.Context())
+			var sending sync.WaitGroup
+			sending.Go(func() {
+				for packet := make([]byte, 8000); ctx.Err() == nil; {
+					c.Write(packet)
+					if _, err := c.Write(packet); err != nil { // no buffer: the device is behind
+						time.Sleep(time.Millisecond)
+					}
+				}
+			})
+			return func() { cancel(); sending.Wait() }
+		}},
+		{"closes its half", func(t *testing.T, _ *trial, p *rawPeer) func() {
+			check(t, p.CloseWrite())
+			return func() {}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tr := newTestTrial(t)
+			wantHostsUnchanged(t, tr)
+			server := startServer(t, tr, "--timeout="+timeout.String())
+			p, err := dialPeer(tr.client, serverIP)
+			check(t, err)
+			defer p.Close()
+			key := readKey(t, tr.key())
+			check(t, p.handshake(&key, unixNow()))
+			_, err = p.Write(p.frame(udpPacket(clientTunnelIP, serverTunnelIP, 9, nil)))
+			check(t, err)
+			check(t, server.await("Session established", patience))
+			start := time.Now()
+			end := tt.happens(t, tr, p)
+			defer end()
+			check(t, server.await("Client disconnected", patience))
+			if took := time.Since(start); took > 4*timeout {
+				t.Errorf("noticed after %v, with a time-out of %v", took, timeout)
+			}
+		})
 	}
 }
 
