@@ -14,6 +14,10 @@ import (
 	"dsvpn/session/charm"
 )
 
+// ReplayWindow is how long an accepted hello must be remembered: clocks may be
+// off by 2 h either way.
+const ReplayWindow = 2*maxSkew + time.Second
+
 // maxReplays bounds the memory of accepted hellos: 65,536 of them take about
 // 5 MB. It is filled only by peers that have the key, at more than four
 // connections a second for the four hours that an entry may have to stay.
@@ -80,7 +84,7 @@ func (r *replays) load(data []byte, now time.Time) {
 		until := time.Unix(int64(binary.LittleEndian.Uint64(data[charm.HashSize:])), 0)
 		// No hello is accepted for longer. The clock may have been wrong.
 		mac := helloMAC(data)
-		if _, again := r.until[mac]; !again && !now.After(until) && until.Sub(now) <= 2*maxSkew+time.Second {
+		if _, again := r.until[mac]; !again && !now.After(until) && until.Sub(now) <= ReplayWindow {
 			r.remember(mac, until, now)
 		}
 	}

@@ -49,11 +49,24 @@ type serverEnd struct {
 }
 
 // prepare makes the folder of the file that outlives the server, which later
-// it may have no right to. Without it the server says so, and goes on.
+// it may have no right to. Without it the server says so, and goes on. Files of
+// other keys are removed when nothing in them can be of use any more.
 func (s *serverEnd) prepare(_ context.Context, cfg session.Config) {
 	s.cfg = cfg
-	os.MkdirAll(filepath.Dir(cfg.Replays), 0o755)
+	dir := filepath.Dir(cfg.Replays)
+	os.MkdirAll(dir, 0o755)
+	others, _ := filepath.Glob(filepath.Join(dir, replaysPrefix+"*"))
+	for _, path := range others {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > session.ReplayWindow {
+			os.Remove(path)
+		}
+	}
 }
+
+// replaysFile is where a server keeps the hellos that it has accepted.
+func replaysFile(dir string, key session.Key) string { return filepath.Join(dir, replaysPrefix+key.ID()) }
+
+const replaysPrefix = "hellos-"
 
 func (s *serverEnd) run(ctx context.Context) error {
 	s.log.Info("waiting for a client", "address", s.l.Addr())

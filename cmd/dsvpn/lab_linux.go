@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"dsvpn/netcfg/netlab"
+	"dsvpn/session"
 )
 
 // trial is three hosts in network namespaces, with the program for the first
@@ -107,6 +109,10 @@ func (t *trial) close() error {
 	}
 	for _, l := range t.listeners {
 		l.Close()
+	}
+	// The server's own file outlives it by design; not these keys.
+	if key, _, err := session.LoadKey(t.key()); err == nil {
+		os.Remove(replaysFile(stateDir(runtime.GOOS), key))
 	}
 	return errors.Join(t.lab.Close(), os.RemoveAll(t.dir))
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"dsvpn/netcfg"
@@ -68,7 +67,7 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	end.prepare(ctx, session.Config{
 		Key: key, Device: dev, MTU: o.Net.MTU,
 		Mark: o.Net.Mark, NameServers: plan.NameServers, Congestion: o.Net.Congestion,
-		Timeout: o.Timeout, Replays: filepath.Join(o.Net.StateDir, "hellos-"+key.ID()), Path: netcfg.PathTo(o.Net.Mark),
+		Timeout: o.Timeout, Replays: replaysFile(o.Net.StateDir, key), Path: netcfg.PathTo(o.Net.Mark),
 		Status: status, Logger: p.log,
 	})
 	return p.during(ctx, o, dev, plan, end, prods)
