@@ -64,7 +64,9 @@ func (s *serverEnd) prepare(_ context.Context, cfg session.Config) {
 }
 
 // replaysFile is where a server keeps the hellos that it has accepted.
-func replaysFile(dir string, key session.Key) string { return filepath.Join(dir, replaysPrefix+key.ID()) }
+func replaysFile(dir string, key session.Key) string {
+	return filepath.Join(dir, replaysPrefix+key.ID())
+}
 
 const replaysPrefix = "hellos-"
 
