@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -361,13 +362,19 @@ func TestPeerTakesNothing(t *testing.T) {
 // with the next heartbeat.
 func TestSuspended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, peer := piped(t)
+		var asleep atomic.Int64
+		cfg := connConfig(testMTU)
+		cfg.asleep = func() time.Duration { return time.Duration(asleep.Load()) }
+		near, peer := net.Pipe()
+		defer peer.Close()
+		c := newConn(near, cfg, &charmCodec{testState()}, &charmCodec{testState()})
+		defer c.Close(errStopped)
 		go io.Copy(io.Discard, peer)
 		for _, tt := range []struct {
 			slept time.Duration
 			end   bool
 		}{{DefaultTimeout, false}, {DefaultTimeout + time.Second, true}} {
-			c.asleep = func() time.Duration { return c.slept + tt.slept }
+			asleep.Store(int64(tt.slept))
 			time.Sleep(longestHeartbeat + time.Second)
 			if err := c.Err(); errors.Is(err, errSuspended) != tt.end {
 				t.Errorf("after a sleep of %v: %v", tt.slept, err)

@@ -191,12 +191,13 @@ func TestReplay(t *testing.T) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		live := newConn(recorder, &b.cfg, &charmCodec{up}, &charmCodec{down})
+		hello := recorder.sent.Bytes()
+		live := newConn(recorder.Conn, &b.cfg, &charmCodec{up}, &charmCodec{down})
 		defer live.Close(errStopped)
 		b.exchange(live)
 
 		replayer := b.dial()
-		go replayer.Write(recorder.sent.Bytes()[:helloSize])
+		go replayer.Write(hello)
 		wantClosed(b.T, replayer)
 		if err := cause(b.log.wait(b.T, "handshake failed")); !errors.Is(err, ErrReplayed) {
 			b.Errorf("the replay fails with %v", err)

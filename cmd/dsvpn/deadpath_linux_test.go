@@ -23,7 +23,7 @@ func TestDeadPath(t *testing.T) {
 	flag := "--timeout=" + timeout.String()
 	// From then on a hang is noticed within the time-out, and not just within
 	// that of a peer of which nothing is known.
-	const known = "every=1.5s"
+	const known = "peer sends heartbeats"
 	ended := map[string]string{"server": "Client disconnected", "client": "session ended"}
 	stopped := func(_ *testing.T, _ *trial, p *process) func() {
 		check(t, p.cmd.Process.Signal(syscall.SIGSTOP))

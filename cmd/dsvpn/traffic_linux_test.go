@@ -349,8 +349,8 @@ func TestPing(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"-n", "-c", "3", "-i", "0.05", "-w", "10"}, strings.Fields(tt.args)...)
 			out, err := tt.from.Command(t.Context(), "ping", append(args, tt.to)...).CombinedOutput()
-			switch {
-			case tt.fail == "" && (err != nil || !bytes.Contains(out, []byte("3 packets transmitted, 3 received"))):
+			switch { // where an answer takes longer than the interval, one more is asked for
+			case tt.fail == "" && (err != nil || !bytes.Contains(out, []byte("packets transmitted, 3 received"))):
 				t.Errorf("%v:\n%s", err, out)
 			case tt.fail != "" && (err == nil || !bytes.Contains(out, []byte(tt.fail))):
 				t.Errorf("%v, want a failure that says %q:\n%s", err, tt.fail, out)
