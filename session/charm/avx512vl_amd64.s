@@ -52,38 +52,27 @@ GLOBL ·eastMask(SB), RODATA|NOPTR, $16
 #define XOR $0x96 // z = z ^ y ^ x
 #define CHI $0xd2 // z = z ^ (~y & x)
 
-// X3 is the parity of the columns. Rotated, in X4 and X5, it goes to a and c;
-// in X6 and X7 it has moved on, like what b will be added to.
-#define THETA \
+#define ROUND(i) \
+	VPSHUFD BACK, a, X6; \
 	VMOVDQA a, X3; \
 	VPTERNLOGD XOR, b, c, X3; \
-	VPSHUFD BACK, a, a; \
 	VPSHUFD BACK, c, c; \
 	VPROLD $14, X3, X4; \
-	VPSHUFD NEXT, X4, X6; \
+	VPSHUFD NEXT, X4, X8; \
+	VPXOR ·roundConstant+16*i(SB), X6, a; \
 	VPROLD $5, X3, X5; \
-	VPSHUFD NEXT, X5, X7; \
+	VPSHUFD NEXT, X5, X9; \
 	VPTERNLOGD XOR, X4, X5, c; \
+	VPROLD $11, c, c; \
+	VPTERNLOGD XOR, X8, X9, b; \
 	VPTERNLOGD XOR, X4, X5, a; \
-	VPTERNLOGD XOR, X6, X7, b
-
-#define RHO_WEST \
-	VPROLD $11, c, c
-
-#define IOTA(i) \
-	VPXOR ·roundConstant+16*i(SB), a, a
-
-// X8 and X9 are a and b from before.
-#define CHI_AND_RHO_EAST \
-	VMOVDQA b, X9; \
+	VMOVDQA b, X7; \
 	VPTERNLOGD CHI, a, c, b; \
 	VPROLD $1, b, b; \
-	VMOVDQA a, X8; \
-	VPTERNLOGD CHI, c, X9, a; \
-	VPTERNLOGD CHI, X9, X8, c; \
+	VMOVDQA a, X6; \
+	VPTERNLOGD CHI, c, X7, a; \
+	VPTERNLOGD CHI, X7, X6, c; \
 	VPSHUFB east, c, c
-
-#define ROUND(i) THETA; RHO_WEST; IOTA(i); CHI_AND_RHO_EAST
 
 // xoodooAVX512VL permutes the planes a, b and c.
 TEXT xoodooAVX512VL<>(SB), NOSPLIT, $0

@@ -84,16 +84,6 @@ func known(t *testing.T) (a answers) {
 	return a
 }
 
-// each runs a test with every implementation that this machine can run.
-func each(t *testing.T, test func(t *testing.T)) {
-	t.Helper()
-	defer use(len(implementations) - 1)
-	for i, name := range implementations {
-		use(i)
-		t.Run(name, test)
-	}
-}
-
 func (s *State) bytes() []byte {
 	var b []byte
 	for _, w := range s.st {
