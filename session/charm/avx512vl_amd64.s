@@ -162,10 +162,9 @@ TEXT ·decryptBlocksAVX512VL(SB), NOSPLIT, $0-56
 	JMP  check
 
 block:
-	VMOVDQU (SI), X3
-	VPXOR   X3, a, a
-	VMOVDQU a, (DI)
-	VMOVDQA X3, a
+	VPXOR   (SI), a, X3
+	VMOVDQU (SI), a
+	VMOVDQU X3, (DI)
 	CALL    xoodooAVX512VL<>(SB)
 	ADDQ    $16, SI
 	ADDQ    $16, DI

@@ -42,15 +42,9 @@
 #define from R25
 #define left R26
 
-// PARITY finds in e what the parity of a column adds to the next one, up to a
-// rotation: (p<<<5 ^ p<<<14) is (p ^ p<<<9) <<< 5.
-#define PARITY(a, b, c, e) \
-	EORW a, b, e; \
-	EORW c@>24, e, e; \
-	EORW e@>23, e, e
-
-// THETA adds e to a column, and finishes the rotation of rho-west.
-#define THETA(a, b, c, e) \
+// ADD_PARITY adds to a column what it gets by the parity of the one before it,
+// p<<<5 ^ p<<<14, which is (p ^ p<<<9) <<< 5, and finishes rho-east.
+#define ADD_PARITY(a, b, c, e) \
 	EORW e@>27, a, a; \
 	EORW e@>27, b, b; \
 	EORW e@>3, c, c
@@ -76,15 +70,23 @@
 
 // ROUND needs the planes b and c by the names their lanes have come to bear.
 #define ROUND(rc, b0, b1, b2, b3, c0, c1, c2, c3) \
-	PARITY(a3, b3, c3, e0); \
-	PARITY(a0, b0, c0, e1); \
-	PARITY(a1, b1, c1, e2); \
-	PARITY(a2, b2, c2, e3); \
+	EORW a3, b3, e0; \
+	EORW a0, b0, e1; \
+	EORW a1, b1, e2; \
+	EORW a2, b2, e3; \
+	EORW c3@>24, e0, e0; \
+	EORW c0@>24, e1, e1; \
+	EORW c1@>24, e2, e2; \
+	EORW c2@>24, e3, e3; \
+	EORW e0@>23, e0, e0; \
+	EORW e1@>23, e1, e1; \
+	EORW e2@>23, e2, e2; \
+	EORW e3@>23, e3, e3; \
 	EORW $rc, a0, a0; \
-	THETA(a0, b0, c0, e0); \
-	THETA(a1, b1, c1, e1); \
-	THETA(a2, b2, c2, e2); \
-	THETA(a3, b3, c3, e3); \
+	ADD_PARITY(a0, b0, c0, e0); \
+	ADD_PARITY(a1, b1, c1, e1); \
+	ADD_PARITY(a2, b2, c2, e2); \
+	ADD_PARITY(a3, b3, c3, e3); \
 	CHI(a0, b3, c0, a1, b0, c1); \
 	CHI(a2, b1, c2, a3, b2, c3)
 
