@@ -2,30 +2,47 @@
 
 #include "textflag.h"
 
-// Two implementations, one with AVX-512VL and one with SSSE3. In both, each
-// plane of the state is one register, from the first block of a message to
-// the last. What bounds the speed is not the number of instructions but the
-// chain of those that wait for each other.
+// The permutation with AVX-512VL, which rotates lanes and combines three
+// planes in one instruction each. Every plane of the state is one register,
+// from the first block of a message to the last.
 //
-// To keep that chain short the state turns. In the specification the parity
-// of a column adds to the next column (theta), and the plane b moves on by one
-// column (rho-west). Here the parity stays where it is, and so does b, while
-// each round turns the planes a and c back by one lane, for which nothing has
-// to wait. Twelve rounds turn the state full circle, three times.
+// What bounds the speed is not the number of instructions but the chain of
+// those that wait for each other, and to keep that short the state turns. In
+// the specification the parity of a column adds to the next column (theta), and
+// the plane b moves on by one column (rho-west). Here the parity stays where it
+// is, and so does b, while each round turns the planes a and c back by one
+// lane, for which nothing has to wait. Twelve rounds turn the state full
+// circle, three times.
 
-// The planes of the state; rho-east as a mask of PSHUFB.
+// The planes of the state.
 #define a X0
 #define b X1
 #define c X2
-#define east X15
 
-// Orders of lanes for PSHUFD, lowest last: each lane of the result comes from
-// the one after it, or the one before it.
+// The parity of the columns, rotated by 5 and by 14: as it adds to a and c,
+// and as it adds to b.
+#define p X3
+#define p5 X4
+#define p14 X5
+#define q5 X6
+#define q14 X7
+
+// Copies of the planes a and b; eastMask.
+#define olda X8
+#define oldb X9
+#define east X10
+
+// Orders of lanes for VPSHUFD: every lane of the result comes from the one
+// after it, or from the one before it.
 #define BACK $0x39
 #define NEXT $0x93
 
-// roundConstant holds those of Xoodoo. Each stands in the lane that column 0
-// has reached in its round.
+// Truth tables for VPTERNLOGD table, x, y, z.
+#define XOR $0x96 // z = z ^ y ^ x
+#define CHI $0xd2 // z = z ^ (~y & x)
+
+// roundConstant holds the constants of Xoodoo, each in the lane that column 0
+// has turned to by its round.
 DATA ·roundConstant+0x0c(SB)/4, $0x058
 DATA ·roundConstant+0x18(SB)/4, $0x038
 DATA ·roundConstant+0x24(SB)/4, $0x3c0
@@ -40,39 +57,37 @@ DATA ·roundConstant+0xa4(SB)/4, $0x1a0
 DATA ·roundConstant+0xb0(SB)/4, $0x012
 GLOBL ·roundConstant(SB), RODATA|NOPTR, $192
 
-// eastMask moves every lane by two, and rotates it by a byte.
+// eastMask moves every lane of the plane c by two and rotates it by 8, as
+// rho-east does.
 DATA ·eastMask+0(SB)/8, $0x0e0d0c0f0a09080b
 DATA ·eastMask+8(SB)/8, $0x0605040702010003
 GLOBL ·eastMask(SB), RODATA|NOPTR, $16
 
-// AVX-512VL: eight cycles wait for each other in a round, where rotating takes
-// two of them, or six.
-
-// XOR and CHI are truth tables for VPTERNLOGD table, x, y, z.
-#define XOR $0x96 // z = z ^ y ^ x
-#define CHI $0xd2 // z = z ^ (~y & x)
-
+// ROUND takes ten cycles on Zen 4. Nine are the chain: b rotated, p summed up
+// and rotated, c added to and rotated, chi; a rotation takes two. The order of
+// the instructions is the best of some thousands that were measured. Others are
+// as right and take up to twelve cycles.
 #define ROUND(i) \
-	VPSHUFD BACK, a, X6; \
-	VMOVDQA a, X3; \
-	VPTERNLOGD XOR, b, c, X3; \
-	VPSHUFD BACK, c, c; \
-	VPROLD $14, X3, X4; \
-	VPSHUFD NEXT, X4, X8; \
-	VPXOR ·roundConstant+16*i(SB), X6, a; \
-	VPROLD $5, X3, X5; \
-	VPSHUFD NEXT, X5, X9; \
-	VPTERNLOGD XOR, X4, X5, c; \
-	VPROLD $11, c, c; \
-	VPTERNLOGD XOR, X8, X9, b; \
-	VPTERNLOGD XOR, X4, X5, a; \
-	VMOVDQA b, X7; \
+	VPSHUFD    BACK, a, olda;                       /* turn */ \
+	VMOVDQA    a, p;                                /* theta */ \
+	VPTERNLOGD XOR, b, c, p; \
+	VPSHUFD    BACK, c, c;                          /* turn */ \
+	VPROLD     $14, p, p14; \
+	VPSHUFD    NEXT, p14, q14; \
+	VPXOR      ·roundConstant+16*i(SB), olda, a;    /* iota */ \
+	VPROLD     $5, p, p5; \
+	VPSHUFD    NEXT, p5, q5; \
+	VPTERNLOGD XOR, p5, p14, c; \
+	VPROLD     $11, c, c;                           /* rho-west */ \
+	VPTERNLOGD XOR, q5, q14, b; \
+	VPTERNLOGD XOR, p5, p14, a; \
+	VMOVDQA    b, oldb;                             /* chi */ \
 	VPTERNLOGD CHI, a, c, b; \
-	VPROLD $1, b, b; \
-	VMOVDQA a, X6; \
-	VPTERNLOGD CHI, c, X7, a; \
-	VPTERNLOGD CHI, X7, X6, c; \
-	VPSHUFB east, c, c
+	VPROLD     $1, b, b;                            /* rho-east */ \
+	VMOVDQA    a, olda; \
+	VPTERNLOGD CHI, c, oldb, a; \
+	VPTERNLOGD CHI, oldb, olda, c; \
+	VPSHUFB    east, c, c                           /* rho-east */
 
 // xoodooAVX512VL permutes the planes a, b and c.
 TEXT xoodooAVX512VL<>(SB), NOSPLIT, $0

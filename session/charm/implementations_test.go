@@ -19,17 +19,17 @@ func each(t *testing.T, test func(t *testing.T)) {
 
 // A script is a sequence of operations on one state, four bytes each: what to
 // do, the length of the message (two bytes) and where it lies in memory.
-const (
-	opSize = 4
+const opSize = 4
 
-	opHash = iota - 1
+const (
+	opHash = iota
 	opEncrypt
 	opDecrypt
-	opForged
+	opForged // decrypt, with a wrong tag
 	opKinds
 )
 
-// length makes most messages short.
+// length makes half of the messages no longer than 300 bytes.
 func length(n uint16) int {
 	if n < 1<<15 {
 		return int(n) % 301
@@ -95,7 +95,7 @@ func guarded(n, offset int) (b []byte, intact func() bool) {
 
 // Every implementation does what the portable one does.
 func FuzzImplementations(f *testing.F) {
-	var every []byte // operation on every short length, in place and not
+	var every []byte // operation on every short length, in place or not
 	for n := range 301 {
 		for op := range byte(opKinds) {
 			every = append(every, op, byte(n), byte(n>>8), byte(7*n)^op<<7)

@@ -2,66 +2,79 @@
 
 #include "textflag.h"
 
-// The permutation with SSSE3, for machines without AVX-512VL. It turns the
-// state as avx512vl_amd64.s does, where that is explained.
+// The permutation with SSSE3, for machines without AVX-512VL. It keeps the
+// state, and turns it, as avx512vl_amd64.s does, which explains it and holds
+// the constants.
 
+// The planes of the state.
 #define a X0
 #define b X1
 #define c X2
-#define east X15
 
+// The parity of the columns; what it adds to a and c, and what to b.
+#define p X3
+#define p5 X4
+#define p14 X5
+#define e p5
+#define f p14
+
+// What chi adds to a, b and c.
+#define x X6
+#define y X7
+#define z X8
+
+// Scratch; eastMask.
+#define t X9
+#define u X10
+#define east X11
+
+// Orders of lanes for PSHUFD.
 #define BACK $0x39
 #define NEXT $0x93
 
-// ROTATED sets y to x, every lane rotated left by n. It needs a register z.
-#define ROTATED(n, x, y, z) \
-	MOVO  x, y; \
-	MOVO  x, z; \
-	PSLLL $n, y; \
-	PSRLL $(32-n), z; \
-	POR   z, y
+// ROTATE rotates the lanes of v left by n; it changes w.
+#define ROTATE(n, v, w) \
+	MOVO  v, w; \
+	PSLLL $n, v; \
+	PSRLL $(32-n), w; \
+	POR   w, v
 
-#define ROTATE(n, x, z) \
-	MOVO  x, z; \
-	PSLLL $n, x; \
-	PSRLL $(32-n), z; \
-	POR   z, x
-
-// X3 is the parity of the columns, X4 what it adds to a and c, and X5 to b.
 #define THETA \
-	MOVO   c, X3; \
-	PXOR   a, X3; \
-	PXOR   b, X3; \
+	MOVO   c, p; \
+	PXOR   a, p; \
+	PXOR   b, p; \
 	PSHUFD BACK, a, a; \
 	PSHUFD BACK, c, c; \
-	ROTATED(5, X3, X4, X6); \
-	ROTATED(14, X3, X5, X7); \
-	PXOR   X5, X4; \
-	PSHUFD NEXT, X4, X5; \
-	PXOR   X4, c; \
-	PXOR   X4, a; \
-	PXOR   X5, b
+	MOVO   p, p5; \
+	MOVO   p, p14; \
+	ROTATE(5, p5, t); \
+	ROTATE(14, p14, u); \
+	PXOR   p14, e; \
+	PSHUFD NEXT, e, f; \
+	PXOR   e, c; \
+	PXOR   e, a; \
+	PXOR   f, b
 
+// RHO_WEST has no need to move b, which has not turned.
 #define RHO_WEST \
-	ROTATE(11, c, X6)
+	ROTATE(11, c, t)
 
 #define IOTA(i) \
 	PXOR ·roundConstant+16*i(SB), a
 
-// X4, X5 and X6 become what is added to a, b and c.
 #define CHI \
-	MOVO  b, X4; \
-	MOVO  c, X5; \
-	MOVO  a, X6; \
-	PANDN c, X4; \
-	PANDN a, X5; \
-	PANDN b, X6; \
-	PXOR  X5, b; \
-	PXOR  X6, c; \
-	PXOR  X4, a
+	MOVO  b, x; \
+	MOVO  c, y; \
+	MOVO  a, z; \
+	PANDN c, x; \
+	PANDN a, y; \
+	PANDN b, z; \
+	PXOR  y, b; \
+	PXOR  z, c; \
+	PXOR  x, a
 
 #define RHO_EAST \
-	ROTATE(1, b, X7); \
+	ROTATE(1, b, t); \
 	PSHUFB east, c
 
 #define ROUND(i) THETA; RHO_WEST; IOTA(i); CHI; RHO_EAST
@@ -110,8 +123,8 @@ TEXT ·absorbBlocksSSSE3(SB), NOSPLIT, $0-32
 	JMP  check
 
 block:
-	MOVOU (SI), X3
-	PXOR  X3, a
+	MOVOU (SI), t
+	PXOR  t, a
 	CALL  xoodooSSSE3<>(SB)
 	ADDQ  $16, SI
 
@@ -132,8 +145,8 @@ TEXT ·encryptBlocksSSSE3(SB), NOSPLIT, $0-56
 	JMP  check
 
 block:
-	MOVOU (SI), X3
-	PXOR  X3, a
+	MOVOU (SI), t
+	PXOR  t, a
 	MOVOU a, (DI)
 	CALL    xoodooSSSE3<>(SB)
 	ADDQ    $16, SI
@@ -156,10 +169,10 @@ TEXT ·decryptBlocksSSSE3(SB), NOSPLIT, $0-56
 	JMP  check
 
 block:
-	MOVOU (SI), X3
-	PXOR    X3, a
+	MOVOU (SI), t
+	PXOR  t, a
 	MOVOU a, (DI)
-	MOVO X3, a
+	MOVO  t, a
 	CALL    xoodooSSSE3<>(SB)
 	ADDQ    $16, SI
 	ADDQ    $16, DI
