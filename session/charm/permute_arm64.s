@@ -2,11 +2,12 @@
 
 #include "textflag.h"
 
-// The permutation in the general registers, one word each, from the first
-// block of a message to the last. NEON would hold a plane in a register, but
-// it has no rotation, and each of its many steps waits longer for the one
-// before it; here the four columns go side by side, and most rotations come
-// for nothing with another instruction.
+// The permutation in the general registers, a word in each, from the first
+// block of a message to the last. There the four columns go side by side, and
+// many rotations come for nothing with another instruction. NEON, which would
+// hold a plane in a register, has no rotation and longer waits: by LLVM's models
+// of the processors from Cortex-A53 to Neoverse V2 its round takes 22 to 83
+// cycles, this one 10 to 39, and that of the compiler 14 to 95.
 //
 // Lanes move by a change of name, as in permutePortable. Between two rounds
 // the plane c still lacks the rotation of rho-east, by 8 bits to the left.
@@ -42,14 +43,15 @@
 #define from R25
 #define left R26
 
-// ADD_PARITY adds to a column what it gets by the parity of the one before it,
-// p<<<5 ^ p<<<14, which is (p ^ p<<<9) <<< 5, and finishes rho-east.
+// ADD_PARITY adds to a column what it gets by the parity p of the one before
+// it: p<<<5 ^ p<<<14, which is e<<<5, where e is p ^ p<<<9. Less 8 bits for c.
 #define ADD_PARITY(a, b, c, e) \
 	EORW e@>27, a, a; \
 	EORW e@>27, b, b; \
 	EORW e@>3, c, c
 
-// CHI is chi on two columns, and the rotation of b in rho-east.
+// CHI is chi on two columns. Before it c is rotated to the left by the 8 bits
+// that it lacks and the 11 of rho-west, and after it b by the one of rho-east.
 #define CHI(a, b, c, x, y, z) \
 	RORW $13, c, c; \
 	RORW $13, z, z; \
