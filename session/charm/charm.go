@@ -8,6 +8,11 @@
 //
 // Bytes enter and leave in little-endian order on every machine. Nothing
 // branches on, or looks up memory by, a secret. No operation allocates.
+//
+// There is assembly for amd64, with AVX-512VL or SSSE3, and for arm64. Other
+// machines run the portable code, and so does what is built with the tag
+// purego. A message cannot be taken in parts that go side by side, each block
+// has to wait for the one before it, so wider registers would be of no use.
 package charm
 
 import (

@@ -99,14 +99,18 @@ func equal(t *testing.T, what string, got, want []byte) {
 	}
 }
 
-func TestKnownInit(t *testing.T) {
+func TestKnownInit(t *testing.T) { each(t, knownInit) }
+
+func knownInit(t *testing.T) {
 	for _, k := range known(t).Init {
 		s := k.state()
 		equal(t, "state", s.bytes(), k.State)
 	}
 }
 
-func TestKnownHash(t *testing.T) {
+func TestKnownHash(t *testing.T) { each(t, knownHash) }
+
+func knownHash(t *testing.T) {
 	for _, k := range known(t).Hash {
 		s := k.state()
 		sum := s.Hash(k.Message)
@@ -115,7 +119,9 @@ func TestKnownHash(t *testing.T) {
 	}
 }
 
-func TestKnownStream(t *testing.T) {
+func TestKnownStream(t *testing.T) { each(t, knownStream) }
+
+func knownStream(t *testing.T) {
 	for _, k := range known(t).Stream {
 		enc, dec, inPlace := k.state(), k.state(), k.state()
 		for _, m := range k.Messages {
@@ -141,7 +147,9 @@ func TestKnownStream(t *testing.T) {
 	}
 }
 
-func TestKnownHandshake(t *testing.T) {
+func TestKnownHandshake(t *testing.T) { each(t, knownHandshake) }
+
+func knownHandshake(t *testing.T) {
 	for _, k := range known(t).Handshake {
 		kx := New((*[KeySize]byte)(k.Key), (*[IVSize]byte)([]byte("VPN Key Exchange")))
 		hello := binary.LittleEndian.AppendUint64(bytes.Clone(k.ClientRandom), k.Timestamp)
@@ -168,7 +176,9 @@ func frame(s *State, packet []byte) []byte {
 	return out
 }
 
-func TestKnownLarge(t *testing.T) {
+func TestKnownLarge(t *testing.T) { each(t, knownLarge) }
+
+func knownLarge(t *testing.T) {
 	large := known(t).Large
 	var key [KeySize]byte
 	var iv [IVSize]byte
@@ -193,7 +203,9 @@ func TestKnownLarge(t *testing.T) {
 
 // A wrong tag or ciphertext leaves no plaintext behind, wherever the wrong
 // bit is.
-func TestForgery(t *testing.T) {
+func TestForgery(t *testing.T) { each(t, forgery) }
+
+func forgery(t *testing.T) {
 	var key [KeySize]byte
 	for _, size := range []int{0, 1, 15, 16, 17, 32, 45} {
 		start := New(&key, nil)
@@ -224,7 +236,9 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-func TestAllocations(t *testing.T) {
+func TestAllocations(t *testing.T) { each(t, allocations) }
+
+func allocations(t *testing.T) {
 	var key [KeySize]byte
 	s := New(&key, nil)
 	msg := make([]byte, 1400)
@@ -252,15 +266,19 @@ func BenchmarkDecrypt(b *testing.B) {
 }
 
 func benchmark(b *testing.B, op func(s *State, dst, src []byte) [TagSize]byte) {
+	defer use(len(implementations) - 1)
 	for _, size := range []int{64, 1400, 8948} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			s := New(new([KeySize]byte), nil)
-			msg := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				op(&s, msg, msg)
-			}
-		})
+		for i, name := range implementations {
+			b.Run(fmt.Sprintf("%d/%s", size, name), func(b *testing.B) {
+				use(i)
+				s := New(new([KeySize]byte), nil)
+				msg := make([]byte, size)
+				b.SetBytes(int64(size))
+				b.ReportAllocs()
+				for b.Loop() {
+					op(&s, msg, msg)
+				}
+			})
+		}
 	}
 }

@@ -6,7 +6,8 @@ import (
 )
 
 // This file is the portable heart of the cipher: the permutation, and the
-// loops over whole 16-byte blocks.
+// loops over whole 16-byte blocks. It is what every machine can run, and what
+// the implementations in assembly must agree with.
 
 // roundConstants are those of Xoodoo, in the order they are used, four rounds
 // a line.
@@ -16,7 +17,7 @@ var roundConstants = [3][4]uint32{
 	{0x380, 0x0f0, 0x1a0, 0x012},
 }
 
-// permute is Xoodoo. The state lives in twelve variables for all its rounds.
+// permutePortable is Xoodoo. The state lives in twelve variables for all its rounds.
 // A lane that moves within its plane does so by a change of name: a round
 // moves the b plane by one lane and the c plane by two, so that after four
 // rounds every lane bears its own name again.
@@ -24,7 +25,7 @@ var roundConstants = [3][4]uint32{
 // A round is theta (every column gets e, made from the parity of the column
 // before it), rho-west (a column takes its b from the column before it), iota
 // (the round constant), then chi and the rotations around it.
-func permute(st *[12]uint32) {
+func permutePortable(st *[12]uint32) {
 	a0, a1, a2, a3 := st[0], st[1], st[2], st[3]
 	b0, b1, b2, b3 := st[4], st[5], st[6], st[7]
 	c0, c1, c2, c3 := st[8], st[9], st[10], st[11]
@@ -96,27 +97,27 @@ func emit(block []byte, st *[12]uint32) {
 	binary.LittleEndian.PutUint32(block[12:], st[3])
 }
 
-// absorbBlocks absorbs blocks none of which is the last of its message.
-func absorbBlocks(st *[12]uint32, src []byte) {
+// absorbBlocksPortable absorbs blocks none of which is the last of its message.
+func absorbBlocksPortable(st *[12]uint32, src []byte) {
 	for ; len(src) >= rate; src = src[rate:] {
 		absorb(st, src)
-		permute(st)
+		permutePortable(st)
 	}
 }
 
-// encryptBlocks encrypts blocks none of which is the last of its message:
+// encryptBlocksPortable encrypts blocks none of which is the last of its message:
 // the rate with a plaintext block absorbed is the ciphertext block.
-func encryptBlocks(st *[12]uint32, dst, src []byte) {
+func encryptBlocksPortable(st *[12]uint32, dst, src []byte) {
 	for ; len(src) >= rate; dst, src = dst[rate:], src[rate:] {
 		absorb(st, src)
 		emit(dst, st)
-		permute(st)
+		permutePortable(st)
 	}
 }
 
-// decryptBlocks is the inverse of encryptBlocks: the rate becomes the
+// decryptBlocksPortable is the inverse of encryptBlocksPortable: the rate becomes the
 // ciphertext block, and what it differs by from before is the plaintext.
-func decryptBlocks(st *[12]uint32, dst, src []byte) {
+func decryptBlocksPortable(st *[12]uint32, dst, src []byte) {
 	for ; len(src) >= rate; dst, src = dst[rate:], src[rate:] {
 		c0 := binary.LittleEndian.Uint32(src[0:])
 		c1 := binary.LittleEndian.Uint32(src[4:])
@@ -125,6 +126,6 @@ func decryptBlocks(st *[12]uint32, dst, src []byte) {
 		st[0], st[1], st[2], st[3] = st[0]^c0, st[1]^c1, st[2]^c2, st[3]^c3
 		emit(dst, st)
 		st[0], st[1], st[2], st[3] = c0, c1, c2, c3
-		permute(st)
+		permutePortable(st)
 	}
 }
