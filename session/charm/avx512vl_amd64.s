@@ -65,7 +65,7 @@ GLOBL ·eastMask(SB), RODATA|NOPTR, $16
 
 // ROUND takes ten cycles on Zen 4. Nine are the chain: b rotated, p summed up
 // and rotated, c added to and rotated, chi; a rotation takes two. The order of
-// the instructions is the best of some thousands that were measured. Others are
+// the instructions is the best of the many that were measured there. Others are
 // as right and take up to twelve cycles.
 #define ROUND(i) \
 	VPSHUFD    BACK, a, olda;                       /* turn */ \

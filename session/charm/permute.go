@@ -17,10 +17,10 @@ var roundConstants = [3][4]uint32{
 	{0x380, 0x0f0, 0x1a0, 0x012},
 }
 
-// permutePortable is Xoodoo. The state lives in twelve variables for all its rounds.
-// A lane that moves within its plane does so by a change of name: a round
-// moves the b plane by one lane and the c plane by two, so that after four
-// rounds every lane bears its own name again.
+// permutePortable is Xoodoo. The state lives in twelve variables for all its
+// rounds. A lane that moves within its plane does so by a change of name: a
+// round moves the b plane by one lane and the c plane by two, so that after
+// four rounds every lane bears its own name again.
 //
 // A round is theta (every column gets e, made from the parity of the column
 // before it), rho-west (a column takes its b from the column before it), iota
@@ -105,8 +105,8 @@ func absorbBlocksPortable(st *[12]uint32, src []byte) {
 	}
 }
 
-// encryptBlocksPortable encrypts blocks none of which is the last of its message:
-// the rate with a plaintext block absorbed is the ciphertext block.
+// encryptBlocksPortable encrypts blocks none of which is the last of its
+// message: the rate with a plaintext block absorbed is the ciphertext block.
 func encryptBlocksPortable(st *[12]uint32, dst, src []byte) {
 	for ; len(src) >= rate; dst, src = dst[rate:], src[rate:] {
 		absorb(st, src)
@@ -115,8 +115,9 @@ func encryptBlocksPortable(st *[12]uint32, dst, src []byte) {
 	}
 }
 
-// decryptBlocksPortable is the inverse of encryptBlocksPortable: the rate becomes the
-// ciphertext block, and what it differs by from before is the plaintext.
+// decryptBlocksPortable is the inverse of encryptBlocksPortable: the rate
+// becomes the ciphertext block, and what it differs by from before is the
+// plaintext.
 func decryptBlocksPortable(st *[12]uint32, dst, src []byte) {
 	for ; len(src) >= rate; dst, src = dst[rate:], src[rate:] {
 		c0 := binary.LittleEndian.Uint32(src[0:])
