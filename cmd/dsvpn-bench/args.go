@@ -36,8 +36,8 @@ udp-512, udp-1400, ping-idle, ping-50m-up, ping-50m-down, ping-1g-up,
 ping-1g-down, memory, stop. The first words of a name stand for all that begin
 with them: tcp, ping-50m.
 
-A CMD is a line for the shell. It sets up its host as dsvpn does, address, routes
-and masquerading, runs in the foreground, and ends with SIGTERM. In it,
+A CMD is a line for the shell. It sets up its host as dsvpn does (address,
+routes, masquerading), runs in the foreground, and ends with SIGTERM. In it,
   {key}      is a file of 32 random bytes,
   {server}   the server's address outside of the tunnel,
   {port}     the port that the server must listen on, TCP or UDP,

@@ -13,12 +13,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"dsvpn/netcfg/netlab"
 )
 
 // bench measures what the arguments say. The results are those so far where
 // it returns an error as well.
 func bench(ctx context.Context, a arguments, progress io.Writer) (*results, error) {
-	if err := missingTools(); err != nil {
+	if err := errors.Join(missingTools(), missingRights()); err != nil {
 		return nil, err
 	}
 	all := []contender{direct{}, newProgram(a.dsvpn), &wireguard{}, &openvpn{}}
@@ -42,6 +44,7 @@ func bench(ctx context.Context, a arguments, progress io.Writer) (*results, erro
 		return nil, err
 	}
 	b.Machine = thisMachine()
+	defer func() { b.Machine.LoadAfter = load() }()
 	for i := range a.rounds {
 		b.say("round %d of %d", i+1, a.rounds)
 		if err := b.round(ctx, i); err != nil {
@@ -49,7 +52,6 @@ func bench(ctx context.Context, a arguments, progress io.Writer) (*results, erro
 			return &b.results, err
 		}
 	}
-	b.Machine.LoadAfter = load()
 	if b.failures > 0 {
 		return &b.results, fmt.Errorf("%d measurements failed: see below the table", b.failures)
 	}
@@ -70,6 +72,20 @@ func missingTools() error {
 	}
 	slices.Sort(missing)
 	return fmt.Errorf("programs are missing; on Debian: apt-get install %s", strings.Join(missing, " "))
+}
+
+// missingRights tells whether this process may build hosts and tunnels at all.
+func missingRights() error {
+	node, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("tunnel interfaces: %w", err)
+	}
+	node.Close()
+	lab, err := netlab.New()
+	if err != nil {
+		return err
+	}
+	return lab.Close()
 }
 
 func names[T any](list []T, name func(T) string) []string {
@@ -148,8 +164,6 @@ func (b *bencher) round(ctx context.Context, number int) (err error) {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, os.ErrPermission):
-			return err // nobody has a lab
 		case err != nil:
 			b.failed(c.name()+": start", err)
 			continue

@@ -26,15 +26,16 @@ func started(_ context.Context, s *site, _ int) ([]float64, error) {
 }
 
 func peakMemory(_ context.Context, s *site, _ int) ([]float64, error) {
-	most := math.NaN()
+	if len(s.ends) == 0 {
+		return []float64{math.NaN()}, nil
+	}
+	most := 0.0
 	for _, p := range s.ends {
 		one, err := p.peak()
 		if err != nil {
 			return nil, err
 		}
-		if !(one <= most) { // the first, or more
-			most = one
-		}
+		most = max(most, one)
 	}
 	return []float64{most}, nil
 }
