@@ -16,10 +16,10 @@ test *args:
 demo *args:
     go run ./cmd/dsvpn demo {{args}}
 
-# Measure start, stop, throughput and memory (as root), and the cipher.
-bench:
-    go test -run '^$' -bench StartStop -benchtime 30x ./cmd/dsvpn
-    go test -run '^$' -bench Throughput -benchtime 5x ./cmd/dsvpn
+# Measure the program beside its peers (as root), then the cipher and the session.
+# `just bench --help` shows what can be chosen.
+bench *args:
+    go run ./cmd/dsvpn-bench {{args}}
     go test -run '^$' -bench . ./session/...
 
 # Fuzz every target for a time or a number of runs, such as `just fuzz 10m`. What

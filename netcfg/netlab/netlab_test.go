@@ -112,6 +112,44 @@ func TestDatagram(t *testing.T) {
 	}
 }
 
+// A shaped link is no faster than it may be, however much the sender has; and
+// when the limit is taken away, none is left that could be.
+func TestShape(t *testing.T) {
+	t.Parallel()
+	a, _, b := routed(t)
+	const rate, size = 40e6, 1 << 20 // 0.2 s
+	check(t, a.Shape("eth0", 8e6))
+	check(t, a.Shape("eth0", rate)) // in place of the former
+	l, err := b.Listen("tcp", "10.0.2.1:80")
+	check(t, err)
+	defer l.Close()
+	received := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			_, err = io.CopyN(io.Discard, c, size)
+			c.Close()
+		}
+		received <- err
+	}()
+	begin := time.Now()
+	c, err := a.Dial(t.Context(), "tcp", "10.0.2.1:80")
+	check(t, err)
+	defer c.Close()
+	_, err = c.Write(make([]byte, size))
+	check(t, err)
+	check(t, <-received)
+	const burst = 10 * 1514
+	least := time.Duration(float64(size-burst) * 8 / rate * float64(time.Second))
+	if took := time.Since(begin); took < least {
+		t.Errorf("%d bytes went through a link of %.0f b/s in %v, which takes %v", size, rate, took, least)
+	}
+	check(t, a.Unshape("eth0"))
+	if err := a.Unshape("eth0"); err == nil {
+		t.Error("Unshape has left a limit behind")
+	}
+}
+
 // A child sees the interfaces of its host, and Path leads to the same place.
 func TestCommand(t *testing.T) {
 	t.Parallel()
