@@ -47,6 +47,26 @@ var ErrRemoved = errors.New("was removed")
 // Auto is the name that lets the kernel choose one.
 const Auto = "auto"
 
+// Option changes how Open opens an interface.
+type Option func(*options)
+
+type options struct {
+	offload bool
+	refused func(error)
+}
+
+// Offload lets the kernel leave to the device what it leaves to good network
+// cards: a large packet of TCP is one system call, and is cut into packets of
+// the MTU for ReadBatch, and made of such for WriteBatch. Only Linux does that.
+// What a kernel refuses, at once or later, the device does without, and calls
+// the function: once for reads and once for writes at most.
+//
+// An interface that was made in advance is spared: it would keep the offloads,
+// and its next user might not know them.
+func Offload(refused func(error)) Option {
+	return func(o *options) { o.offload, o.refused = true, refused }
+}
+
 // Open makes a tunnel interface, or takes one that was made in advance, and
 // sets its MTU in bytes. The interface has no address, and is down but on macOS
 // and OpenBSD, whose kernels bring it up with the first open. The name "auto",
@@ -56,7 +76,7 @@ const Auto = "auto"
 // about to end, Open tries again for three seconds or until the context ends.
 // Errors say what to do; they wrap that of the system, such as
 // [os.ErrNotExist] and [os.ErrPermission].
-func Open(ctx context.Context, name string, mtu int) (Device, error) {
+func Open(ctx context.Context, name string, mtu int, opts ...Option) (Device, error) {
 	if name == Auto {
 		name = ""
 	}
@@ -68,7 +88,11 @@ func Open(ctx context.Context, name string, mtu int) (Device, error) {
 	if err := checkMTU(runtime.GOOS, mtu); err != nil {
 		return nil, err
 	}
-	d, err := open(ctx, name, mtu)
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	d, err := open(ctx, name, mtu, o)
 	if err != nil {
 		return nil, err
 	}

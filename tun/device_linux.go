@@ -9,10 +9,16 @@ const notReady = unix.EIO
 // writes fail with EBADFD then, but the poller may notice first, and has no
 // error that says so.
 func (d *device) removed() bool {
-	var err error
+	_, err := d.attached()
+	return err == unix.EBADFD
+}
+
+// attached returns the flags of the interface that the descriptor has.
+func (d *device) attached() (flags uint16, err error) {
 	d.raw.Control(func(fd uintptr) {
 		ifr, _ := unix.NewIfreq("")
 		err = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, ifr)
+		flags = ifr.Uint16()
 	})
-	return err == unix.EBADFD
+	return flags, err
 }

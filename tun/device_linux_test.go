@@ -10,67 +10,73 @@ import (
 
 func TestBothWays(t *testing.T) {
 	t.Parallel()
-	h := newHost(t)
-	exchange(t, ready(t, h), socket(t, h))
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		exchange(t, ready(t, h, opts...), socket(t, h))
+	})
 }
 
 func TestBatches(t *testing.T) {
 	t.Parallel()
-	h := newHost(t)
-	d, s := ready(t, h), socket(t, h)
-	const packets = 50
-	for i := range packets {
-		_, err := fmt.Fprintf(s, "out %d", i)
-		check(t, err)
-	}
-	bufs, sizes := buffers(32)
-	for _, want := range []int{32, 18} {
-		n, err := d.ReadBatch(bufs, sizes)
-		if err != nil || n != want {
-			t.Fatalf("ReadBatch = %d, %v; want %d", n, err, want)
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		d, s := ready(t, h, opts...), socket(t, h)
+		const packets = 50
+		for i := range packets {
+			_, err := fmt.Fprintf(s, "out %d", i)
+			check(t, err)
 		}
-	}
-	if got := string(bufs[17][28:sizes[17]]); got != "out 49" {
-		t.Errorf("the last packet has %q", got)
-	}
+		bufs, sizes := buffers(32)
+		for _, want := range []int{32, 18} {
+			n, err := d.ReadBatch(bufs, sizes)
+			if err != nil || n != want {
+				t.Fatalf("ReadBatch = %d, %v; want %d", n, err, want)
+			}
+		}
+		if got := string(bufs[17][28:sizes[17]]); got != "out 49" {
+			t.Errorf("the last packet has %q", got)
+		}
 
-	batch := [][]byte{{}, []byte("\x00not IP")} // the kernel takes neither
-	for i := range packets {
-		batch = append(batch, datagram(fmt.Sprintf("in %d", i)))
-	}
-	check(t, d.WriteBatch(batch))
-	buf := make([]byte, 100)
-	for i := range packets {
-		n, err := s.Read(buf)
-		check(t, err)
-		if want := fmt.Sprintf("in %d", i); string(buf[:n]) != want {
-			t.Fatalf("the socket reads %q, want %q", buf[:n], want)
+		batch := [][]byte{{}, []byte("\x00not IP")} // the kernel takes neither
+		for i := range packets {
+			batch = append(batch, datagram(fmt.Sprintf("in %d", i)))
 		}
-	}
-	if got := d.Dropped(); got != 2 {
-		t.Errorf("Dropped = %d, want 2", got)
-	}
+		check(t, d.WriteBatch(batch))
+		buf := make([]byte, 100)
+		for i := range packets {
+			n, err := s.Read(buf)
+			check(t, err)
+			if want := fmt.Sprintf("in %d", i); string(buf[:n]) != want {
+				t.Fatalf("the socket reads %q, want %q", buf[:n], want)
+			}
+		}
+		if got := d.Dropped(); got != 2 {
+			t.Errorf("Dropped = %d, want 2", got)
+		}
+	})
 }
 
 // An interface that is down takes nothing and gives nothing, and is as good
 // as before when it is up again.
 func TestDownAndUp(t *testing.T) {
 	t.Parallel()
-	h := newHost(t)
-	d, s := ready(t, h), socket(t, h)
-	exchange(t, d, s)
-	check(t, h.SetDown(d.Name()))
-	check(t, d.WriteBatch([][]byte{datagram("lost"), datagram("lost")}))
-	if got := d.Dropped(); got != 2 {
-		t.Errorf("Dropped = %d, want 2", got)
-	}
-	check(t, d.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
-	bufs, sizes := buffers(1)
-	if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("ReadBatch while down: %v", err)
-	}
-	check(t, h.SetUp(d.Name()))
-	exchange(t, d, s)
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		d, s := ready(t, h, opts...), socket(t, h)
+		exchange(t, d, s)
+		check(t, h.SetDown(d.Name()))
+		check(t, d.WriteBatch([][]byte{datagram("lost"), datagram("lost")}))
+		if got := d.Dropped(); got != 2 {
+			t.Errorf("Dropped = %d, want 2", got)
+		}
+		check(t, d.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+		bufs, sizes := buffers(1)
+		if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("ReadBatch while down: %v", err)
+		}
+		check(t, h.SetUp(d.Name()))
+		exchange(t, d, s)
+	})
 }
 
 // waiting starts a ReadBatch that waits, and returns where its error comes.
@@ -98,73 +104,79 @@ func within(t *testing.T, result <-chan error) error {
 
 func TestRemoved(t *testing.T) {
 	t.Parallel()
-	h := newHost(t)
-	d := ready(t, h)
-	result := waiting(d)
-	check(t, h.DelLink(d.Name()))
-	if err := within(t, result); !errors.Is(err, ErrRemoved) || err.Error() != "interface tun0 was removed" {
-		t.Errorf("the read that waited: %v", err)
-	}
-	bufs, sizes := buffers(1)
-	if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, ErrRemoved) {
-		t.Errorf("ReadBatch = %v", err)
-	}
-	if err := d.WriteBatch([][]byte{datagram("lost")}); !errors.Is(err, ErrRemoved) {
-		t.Errorf("WriteBatch = %v", err)
-	}
-	check(t, d.Close())
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		d := ready(t, h, opts...)
+		result := waiting(d)
+		check(t, h.DelLink(d.Name()))
+		if err := within(t, result); !errors.Is(err, ErrRemoved) || err.Error() != "interface tun0 was removed" {
+			t.Errorf("the read that waited: %v", err)
+		}
+		bufs, sizes := buffers(1)
+		if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, ErrRemoved) {
+			t.Errorf("ReadBatch = %v", err)
+		}
+		if err := d.WriteBatch([][]byte{datagram("lost")}); !errors.Is(err, ErrRemoved) {
+			t.Errorf("WriteBatch = %v", err)
+		}
+		check(t, d.Close())
+	})
 }
 
 func TestClose(t *testing.T) {
 	t.Parallel()
-	h := newHost(t)
-	d := ready(t, h)
-	result := waiting(d)
-	check(t, d.Close())
-	check(t, d.Close())
-	if err := within(t, result); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the read that waited: %v", err)
-	}
-	bufs, sizes := buffers(1)
-	if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("ReadBatch = %v", err)
-	}
-	if err := d.WriteBatch([][]byte{datagram("lost")}); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("WriteBatch = %v", err)
-	}
-	if err := d.SetReadDeadline(time.Time{}); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("SetReadDeadline = %v", err)
-	}
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		d := ready(t, h, opts...)
+		result := waiting(d)
+		check(t, d.Close())
+		check(t, d.Close())
+		if err := within(t, result); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("the read that waited: %v", err)
+		}
+		bufs, sizes := buffers(1)
+		if _, err := d.ReadBatch(bufs, sizes); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("ReadBatch = %v", err)
+		}
+		if err := d.WriteBatch([][]byte{datagram("lost")}); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("WriteBatch = %v", err)
+		}
+		if err := d.SetReadDeadline(time.Time{}); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("SetReadDeadline = %v", err)
+		}
+	})
 }
 
 // Not parallel: it counts what belongs to the whole process.
 func TestNoAllocations(t *testing.T) {
-	h := newHost(t)
-	d, s := ready(t, h), socket(t, h)
-	bufs, sizes := buffers(32)
-	batch := [][]byte{datagram("in"), datagram("in")}
-	payload, in := []byte("out"), make([]byte, 100)
-	allocs := testing.AllocsPerRun(200, func() {
-		for range 2 {
-			if _, err := s.Write(payload); err != nil {
+	withAndWithout(t, func(t *testing.T, opts ...Option) {
+		h := newHost(t)
+		d, s := ready(t, h, opts...), socket(t, h)
+		bufs, sizes := buffers(32)
+		batch := [][]byte{datagram("in"), datagram("in")}
+		payload, in := []byte("out"), make([]byte, 100)
+		allocs := testing.AllocsPerRun(200, func() {
+			for range 2 {
+				if _, err := s.Write(payload); err != nil {
+					t.Error(err)
+				}
+			}
+			if n, err := d.ReadBatch(bufs, sizes); n != 2 || err != nil {
+				t.Errorf("ReadBatch = %d, %v", n, err)
+			}
+			if err := d.WriteBatch(batch); err != nil {
 				t.Error(err)
 			}
-		}
-		if n, err := d.ReadBatch(bufs, sizes); n != 2 || err != nil {
-			t.Errorf("ReadBatch = %d, %v", n, err)
-		}
-		if err := d.WriteBatch(batch); err != nil {
-			t.Error(err)
-		}
-		for range 2 {
-			if _, err := s.Read(in); err != nil {
-				t.Error(err)
+			for range 2 {
+				if _, err := s.Read(in); err != nil {
+					t.Error(err)
+				}
 			}
+		})
+		if allocs != 0 {
+			t.Errorf("%v allocations for a batch each way", allocs)
 		}
 	})
-	if allocs != 0 {
-		t.Errorf("%v allocations for a batch each way", allocs)
-	}
 }
 
 // Not parallel, for the same reason.

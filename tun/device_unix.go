@@ -42,7 +42,8 @@ type readCall struct {
 	sizes    []int
 	n        int
 	err      error
-	frame    []byte // what is read into first, where packets have a header
+	frame    []byte    // what is read into first, where packets have a header
+	split    *splitter // makes packets of frames that Linux has offloads for
 }
 
 // writeCall is the same for WriteBatch.
@@ -51,7 +52,8 @@ type writeCall struct {
 	callback func(fd uintptr) (done bool)
 	packets  [][]byte // not yet written
 	err      error
-	frame    []byte // what is written, where packets have a header
+	frame    []byte     // what is written, where packets have a header
+	merge    *coalescer // makes frames that Linux has offloads for
 }
 
 // frameHeaders makes the device put headers in front of what it writes, and
@@ -107,6 +109,11 @@ func (d *device) ReadBatch(bufs [][]byte, sizes []int) (int, error) {
 func (d *device) readAvailable(fd uintptr) bool {
 	r := &d.read
 	for r.n < len(r.bufs) {
+		if r.split != nil && r.split.more() {
+			r.sizes[r.n] = r.split.segment(r.bufs[r.n])
+			r.n++
+			continue
+		}
 		size, ok, err := r.packet(int(fd), r.bufs[r.n])
 		switch err {
 		case nil:
@@ -140,6 +147,10 @@ func (r *readCall) packet(fd int, buf []byte) (size int, ok bool, err error) {
 	case n == 0: // so ends a control socket of macOS
 		return 0, false, io.EOF
 	}
+	if r.split != nil {
+		size, ok = r.split.unpack(r.frame[:n], buf)
+		return size, ok, nil
+	}
 	packet, ok := stripHeader(r.frame[:n])
 	return copy(buf, packet), ok, nil
 }
@@ -157,12 +168,12 @@ func (d *device) WriteBatch(packets [][]byte) error {
 	return d.fail("write", err)
 }
 
-// writeAll writes what is left of the batch, one packet a call. It returns
-// false to be called again when the poller has seen room for more.
+// writeAll writes what is left of the batch. It returns false to be called
+// again when the poller has seen room for more.
 func (d *device) writeAll(fd uintptr) bool {
 	w := &d.write
 	for len(w.packets) > 0 {
-		err := w.packet(int(fd), w.packets[0])
+		n, err := w.next(int(fd))
 		switch err {
 		case nil:
 		case unix.EINTR:
@@ -171,28 +182,39 @@ func (d *device) writeAll(fd uintptr) bool {
 			return false
 		case unix.EINVAL, unix.ENOBUFS, unix.ENOMEM, unix.EIO, unix.EMSGSIZE,
 			unix.EAFNOSUPPORT, unix.EHOSTDOWN, unix.ENETDOWN:
-			d.dropped.Add(1)
+			if n > 1 && (err == unix.EINVAL || err == unix.EMSGSIZE) {
+				// Some kernels (of 6.1 and 6.10) say so of what is right.
+				w.merge.giveUp(err)
+				continue
+			}
+			d.dropped.Add(uint64(n))
 		default:
 			w.err = err
 			return true
 		}
-		w.packets = w.packets[1:]
+		w.packets = w.packets[n:]
 	}
 	return true
 }
 
-// packet writes one packet. One that is not IP has no header, and fares as it
+// next makes one write of the first packet, or of several that can be one, and
+// returns of how many. A packet that is not IP has no header, and fares as it
 // does on systems without: they take it no more.
-func (w *writeCall) packet(fd int, packet []byte) error {
-	if w.frame != nil {
-		frame, ok := addHeader(w.frame, packet)
-		if !ok {
-			return unix.EAFNOSUPPORT
+func (w *writeCall) next(fd int) (n int, err error) {
+	frame, n := w.packets[0], 1
+	switch {
+	case w.merge != nil:
+		if frame, n = w.merge.pack(w.packets); n == 0 {
+			return 1, unix.EMSGSIZE
 		}
-		packet = frame
+	case w.frame != nil:
+		var ok bool
+		if frame, ok = addHeader(w.frame, frame); !ok {
+			return 1, unix.EAFNOSUPPORT
+		}
 	}
-	_, err := unix.Write(fd, packet)
-	return err
+	_, err = unix.Write(fd, frame)
+	return n, err
 }
 
 // fail puts the errors of the system and of the poller into our words.

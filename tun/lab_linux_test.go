@@ -41,11 +41,11 @@ func newHost(t testing.TB) *netlab.Host {
 }
 
 // openOn opens an interface on the host; it is closed with the test.
-func openOn(t testing.TB, h *netlab.Host, name string, mtu int) (Device, error) {
+func openOn(t testing.TB, h *netlab.Host, name string, mtu int, opts ...Option) (Device, error) {
 	t.Helper()
 	var d Device
 	err := h.Do(func() (err error) {
-		d, err = Open(t.Context(), name, mtu)
+		d, err = Open(t.Context(), name, mtu, opts...)
 		return err
 	})
 	if err == nil {
@@ -55,13 +55,24 @@ func openOn(t testing.TB, h *netlab.Host, name string, mtu int) (Device, error) 
 }
 
 // ready returns an interface that is up and has its address.
-func ready(t testing.TB, h *netlab.Host) Device {
+func ready(t testing.TB, h *netlab.Host, opts ...Option) Device {
 	t.Helper()
-	d, err := openOn(t, h, Auto, 1500)
+	d, err := openOn(t, h, Auto, 1500, opts...)
 	check(t, err)
 	check(t, h.AddAddr(d.Name(), near))
 	check(t, h.SetUp(d.Name()))
 	return d
+}
+
+// offloaded makes a device with offloads, which this kernel must not refuse.
+func offloaded(t testing.TB) Option {
+	return Offload(func(err error) { t.Errorf("refused: %v", err) })
+}
+
+// withAndWithout runs a test with a plain device, and with one with offloads.
+func withAndWithout(t *testing.T, test func(t *testing.T, opts ...Option)) {
+	t.Run("plain", func(t *testing.T) { test(t) })
+	t.Run("offload", func(t *testing.T) { test(t, offloaded(t)) })
 }
 
 // socket returns a UDP socket on the host that sends to the far port 7.

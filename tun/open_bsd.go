@@ -28,7 +28,7 @@ const (
 	permanent        // it cannot be destroyed
 )
 
-func open(ctx context.Context, name string, mtu int) (d Device, err error) {
+func open(ctx context.Context, name string, mtu int, _ options) (d Device, err error) {
 	if name == "" {
 		return openFree(mtu)
 	}

@@ -9,6 +9,6 @@ import (
 	"runtime"
 )
 
-func open(context.Context, string, int) (Device, error) {
+func open(context.Context, string, int, options) (Device, error) {
 	return nil, fmt.Errorf("tunnel interfaces on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }

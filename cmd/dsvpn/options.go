@@ -41,6 +41,14 @@ const (
 	maxTable = min(math.MaxUint32, math.MaxInt)
 )
 
+// offload says whether the kernel may hand over large packets.
+type offload string
+
+const (
+	offloadAuto offload = "auto" // as far as the kernel can
+	offloadOff  offload = "off"
+)
+
 // options is a checked command line: what to do, and nothing about how.
 type options struct {
 	KeyFile  string
@@ -55,6 +63,7 @@ type options struct {
 	Timeout        time.Duration // how long a dead path may go unnoticed
 	ReconnectLimit int           // connection attempts in a row; 0 means for ever
 	Sandbox        sandbox
+	Offload        offload
 	DryRun         bool
 	Fallback       string // a system, whose commands are printed with FallbackDryRun
 	FallbackDryRun bool
@@ -112,6 +121,7 @@ var flags = slices.Concat([]option{
 	boolFlag("--keep-closed", func(o *options) *bool { return &o.Net.KeepClosed }),
 	flag("--health", parseListen, func(o *options) *string { return &o.Health }),
 	flag("--sandbox", oneOf(sandboxAuto, sandboxOff), func(o *options) *sandbox { return &o.Sandbox }),
+	flag("--offload", oneOf(offloadAuto, offloadOff), func(o *options) *offload { return &o.Offload }),
 	boolFlag("--dry-run", func(o *options) *bool { return &o.DryRun }),
 }, logFlags)
 
@@ -271,6 +281,7 @@ func defaultOptions(role netcfg.Role, goos string) options {
 			StateDir:     stateDir(goos),
 		},
 		Sandbox:   sandboxAuto,
+		Offload:   offloadAuto,
 		LogLevel:  slog.LevelInfo,
 		LogFormat: logText,
 	}

@@ -53,7 +53,7 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 	}
 	defer health.close()
 
-	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU)
+	dev, err := tun.Open(ctx, o.Net.Interface, o.Net.MTU, p.deviceOptions(o)...)
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,16 @@ func (p *program) up(ctx context.Context, o options, key session.Key) error {
 		Status: status, Logger: p.log,
 	})
 	return p.during(ctx, o, dev, plan, end, prods)
+}
+
+// deviceOptions returns how the interface is to be opened.
+func (p *program) deviceOptions(o options) []tun.Option {
+	if o.Offload == offloadOff {
+		return nil
+	}
+	return []tun.Option{tun.Offload(func(err error) {
+		p.log.Info("not all offloads are possible: packets go one by one", "err", err)
+	})}
 }
 
 // plan settles what the options leave to the host, and makes the plan for an

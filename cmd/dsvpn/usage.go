@@ -93,6 +93,8 @@ Flags may stand before, between and after the arguments; -- ends them.
                               program is alive, /readyz if packets come through
     --sandbox auto|off        give up the privileges that the running program
                               does not need, as far as the system can (auto)
+    --offload auto|off        exchange TCP with the kernel in large packets, as
+                              far as it can (auto; Linux only)
     --dry-run                 print what would be done, do nothing
     --log-level LEVEL         debug, info, warn or error (info)
     --log-format text|json    of the log on standard error (text)
