@@ -11,7 +11,7 @@ import (
 const (
 	// maxPending is how many connections may be without a handshake, and
 	// maxPendingPrefix how many of those may come from one network. Each
-	// takes a descriptor and about 10 KB. On Linux a connection does not
+	// takes a descriptor and about 5 KB. On Linux a connection does not
 	// even count before it has sent something.
 	maxPending       = 128
 	maxPendingPrefix = 16
