@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -314,9 +313,6 @@ func TestMain(m *testing.M) {
 // newHost makes a host that has the programs.
 func newHost(t *testing.T) Host {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("no symbolic links")
-	}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
