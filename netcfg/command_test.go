@@ -653,6 +653,17 @@ func TestImaginedPlanDoesNothing(t *testing.T) {
 	}
 }
 
+// Whoever adds a system may use the port in a table, too.
+func TestPortInTable(t *testing.T) {
+	cfg := config(Client)
+	cfg.Port = 8443
+	c := &commands{&Plan{}, cfg, Facts{}, fallback.System{}, commandVars(cfg)}
+	line := fallback.Line{Part: fallback.Address, Do: "note $IF_NAME $EXT_PORT"}
+	if err := c.add([]fallback.Line{line}, nil, fallback.Address); err != nil || !strings.Contains(c.String(), cfg.Interface+" 8443\n") {
+		t.Errorf("%v: %q", err, c.String())
+	}
+}
+
 // A route that an administrator has made to the server stays theirs.
 func TestTheirHostRoute(t *testing.T) {
 	for _, s := range fallback.Systems {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"dsvpn/fallback"
@@ -71,6 +72,16 @@ func (p Plan) Back() string {
 	return b.String()
 }
 
+// commandVars are the variables that a configuration gives values.
+func commandVars(cfg Config) fallback.Vars {
+	return fallback.Vars{
+		fallback.IfName:     cfg.Interface,
+		fallback.LocalTunIP: cfg.Local.String(), fallback.RemoteTunIP: cfg.Remote.String(),
+		fallback.LocalTunIP6: cfg.Local6().String(), fallback.RemoteTunIP6: cfg.Remote6().String(),
+		fallback.ExtPort: strconv.Itoa(int(cfg.Port)),
+	}
+}
+
 // withCommands makes the plan of the commands of a system.
 func (p *Plan) withCommands(cfg Config, facts Facts) error {
 	sys, ok := fallback.For(facts.System)
@@ -80,11 +91,7 @@ func (p *Plan) withCommands(cfg Config, facts Facts) error {
 	if err := p.onlyLinux(cfg, sys.Title); err != nil {
 		return err
 	}
-	c := &commands{p, cfg, facts, sys, fallback.Vars{
-		fallback.IfName:     cfg.Interface,
-		fallback.LocalTunIP: cfg.Local.String(), fallback.RemoteTunIP: cfg.Remote.String(),
-		fallback.LocalTunIP6: cfg.Local6().String(), fallback.RemoteTunIP6: cfg.Remote6().String(),
-	}}
+	c := &commands{p, cfg, facts, sys, commandVars(cfg)}
 	var err error
 	switch {
 	case cfg.PointToPoint:

@@ -129,6 +129,9 @@ type Config struct {
 	// is up. None leaves those that it has.
 	DNS []netip.Addr
 
+	// Port is the TCP port of the server. Only commands may need it.
+	Port uint16
+
 	// Servers are the addresses of a client's server, and Gateway is the router
 	// on the way there; invalid means that of the default route. Linux, which
 	// marks the connection, needs neither.

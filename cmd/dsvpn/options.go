@@ -219,6 +219,7 @@ func makeOptions(role netcfg.Role, given map[string]string, env environment) (op
 		return options{}, &usageError{err}
 	}
 	o.Net.OperatorAddr = env.operator()
+	o.Net.Port = o.Port
 	return o, nil
 }
 

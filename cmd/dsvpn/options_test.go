@@ -104,6 +104,7 @@ func TestParseOptions(t *testing.T) {
 			}
 			want := defaultOptions(tt.role, runtime.GOOS)
 			tt.want(&want)
+			want.Net.Port = want.Port
 			got, err := parseOptions(tt.role, args, tt.env)
 			if err != nil {
 				t.Fatal(err)
